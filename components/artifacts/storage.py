@@ -1,0 +1,195 @@
+"""Storage by URI: one small interface, and its backend for the local disk.
+
+A `Storage` is a folder of named files. Publication is create-only: a name is written once, whole,
+or not at all. The backends differ only below this interface.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from components.artifacts.errors import CorruptArtifactError, LeaseHeldError, StorageError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class Storage(Protocol):
+    """A folder of named files behind a URI. Names are relative and use `/`."""
+
+    @property
+    def uri(self) -> str:
+        """The folder's address, as a user would write it."""
+
+    def child(self, name: str) -> "Storage":
+        """A folder inside this one."""
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of that name was published."""
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes. Raises CorruptArtifactError where there is none."""
+
+    def local_path(self, name: str) -> Path:
+        """A path on this machine that holds the file's bytes (for memory maps and loaders)."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Publish a file whole. False, and nothing written, where the name is taken."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file whole over whatever is there: for what no digest covers."""
+
+    def remove(self, name: str) -> None:
+        """Take a file away; nothing happens where there is none."""
+
+    def names(self) -> list[str]:
+        """The published names in this folder and below, sorted; unfinished files left out."""
+
+    def lease(self) -> contextlib.AbstractContextManager[None]:
+        """Hold this folder as its only writer. Raises LeaseHeldError at once where it is held."""
+
+    def scratch(self) -> Path:
+        """A folder on this machine for unfinished work of the lease holder, kept after a crash."""
+
+
+def open_storage(uri: str) -> Storage:
+    """Open the folder behind a URI: a path or `file://`.
+
+    Raises:
+        StorageError: the scheme is not known.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return LocalStorage(Path(uri).absolute())
+    if scheme == "file":
+        return LocalStorage(Path(rest))
+    raise StorageError(
+        f"expected a path or a file:// URI, got {uri!r}: no storage is known for {scheme!r}"
+    )
+
+
+@dataclass(frozen=True)
+class LocalStorage:
+    """A folder on the local disk.
+
+    Create-only is a temporary file, fsync, and `link(2)`, which fails where the name is taken.
+    The lease is `flock(2)` on a file beside the folder: the kernel frees it with the process.
+    """
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        return str(self.root)
+
+    def child(self, name: str) -> "LocalStorage":
+        return LocalStorage(self.root / name)
+
+    def exists(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            raise _missing(name, self.uri) from None
+
+    def local_path(self, name: str) -> Path:
+        path = self.root / name
+        if not path.is_file():
+            raise _missing(name, self.uri)
+        return path
+
+    def create(self, name: str, data: bytes) -> bool:
+        temporary = self._write_temporary(name, data)
+        try:
+            os.link(temporary, self.root / name)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        _sync_folder((self.root / name).parent)
+        return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        temporary = self._write_temporary(name, data)
+        temporary.replace(self.root / name)
+        _sync_folder((self.root / name).parent)
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        if not self.root.is_dir():
+            return []
+        paths = (path for path in self.root.rglob("*") if path.is_file())
+        return sorted(
+            path.relative_to(self.root).as_posix()
+            for path in paths
+            if path.suffix != TEMPORARY_SUFFIX
+        )
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[None]:
+        path = self.root.with_name(f".{self.root.name}.lease")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise LeaseHeldError(
+                    f"another run is writing {self.uri} ({holder}): wait for it or stop it, "
+                    "then start again"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            self._sweep()
+            yield
+
+    def scratch(self) -> Path:
+        path = self.root.with_name(f".{self.root.name}.scratch")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _write_temporary(self, name: str, data: bytes) -> Path:
+        target = self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        token = f"{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = target.with_name(f".{target.name}.{token}{TEMPORARY_SUFFIX}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+    def _sweep(self) -> None:
+        """Remove what a killed writer left unfinished. Only the lease holder may."""
+        if self.root.is_dir():
+            for path in self.root.rglob(f".*{TEMPORARY_SUFFIX}"):
+                path.unlink(missing_ok=True)
+
+
+def _missing(name: str, uri: str) -> CorruptArtifactError:
+    return CorruptArtifactError(
+        f"expected file {name!r} in {uri}, found none: remove that folder and run again"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""Engines: who runs a step's work, shard by shard. The bytes are the same whoever does.
+
+`Engine` is the protocol; `LocalEngine` uses the cores of this machine. An engine decides where and
+how fast, never what: it is not part of any identity.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from components.artifacts.artifact import ArtifactWriter, Draft
+from components.artifacts.errors import StepFailedError
+from components.artifacts.tally import Tally
+from components.stage.lifeline import die_with_parent
+from components.stage.progress import progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+ShardWork = Callable[[Item], tuple[list[Draft], Tally]]
+
+QUEUE_DEPTH = 2
+"""Items in flight per worker: enough to keep it busy, few enough to bound memory."""
+
+
+class Engine(Protocol):
+    """Who runs a step's work."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that may work at once."""
+
+    @property
+    def threads(self) -> int:
+        """Threads for a step that computes in one process, such as training."""
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item], label: str
+    ) -> Iterator[Result]:
+        """Apply a picklable function to every item; results come in the order of the items."""
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """The cores of this machine."""
+
+    workers: int
+    threads: int
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item], label: str
+    ) -> Iterator[Result]:
+        """Apply a picklable function to every item; results come in the order of the items.
+
+        Raises:
+            StepFailedError: a worker process was killed (by the system for memory, most often).
+        """
+        results = self._results(function, items)
+        yield from progress(results, label=label, total=len(items))
+
+    def _results(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> Iterator[Result]:
+        workers = min(self.workers, len(items))
+        if workers <= 1:
+            yield from map(function, items)
+            return
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=die_with_parent,
+            initargs=(os.getpid(),),
+        )
+        with pool:
+            pending: list[Future[Result]] = []
+            waiting = iter(items)
+            try:
+                for item in waiting:
+                    pending.append(pool.submit(function, item))
+                    if len(pending) >= workers * QUEUE_DEPTH:
+                        yield pending.pop(0).result()
+                while pending:
+                    yield pending.pop(0).result()
+            except BrokenProcessPool:
+                raise StepFailedError(
+                    f"one of {workers} worker processes was killed: memory was short, most often; "
+                    "run again with fewer --workers"
+                ) from None
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+def map_shards(
+    engine: Engine,
+    output: ArtifactWriter,
+    function: ShardWork[Item],
+    items: Sequence[Item],
+    label: str,
+) -> Tally:
+    """Make one committed place of the output of every item, and add their tallies up.
+
+    What was committed before a crash is not done again. The function runs in a worker process and
+    must be picklable, and its result must depend on its item alone.
+
+    Returns:
+        The sum of all tallies.
+    """
+    tasks = [
+        _ShardTask(output, function, index, item)
+        for index, item in enumerate(items)
+        if output.committed(index) is None
+    ]
+    for _ in engine.map(_run_shard, tasks, label):
+        pass
+    return Tally.total(_committed_tallies(output, range(len(items))))
+
+
+@dataclass(frozen=True)
+class _ShardTask(Generic[Item]):
+    output: ArtifactWriter
+    function: ShardWork[Item]
+    index: int
+    item: Item
+
+
+def _run_shard(task: _ShardTask[Item]) -> None:
+    drafts, tally = task.function(task.item)
+    task.output.commit(task.index, drafts, tally)
+
+
+def _committed_tallies(output: ArtifactWriter, indices: Iterable[int]) -> Iterator[Tally]:
+    for index in indices:
+        committed = output.committed(index)
+        assert committed is not None, f"shard {index} was mapped and is not committed"
+        yield committed[1]
+
+
+def local_engine(workers: int, threads: int) -> LocalEngine:
+    """An engine on this machine; 0 takes all cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return LocalEngine(workers=workers or cores or 1, threads=threads or cores or 1)

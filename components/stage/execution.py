@@ -1,0 +1,195 @@
+"""Run one step: open its inputs, name its key, reuse or make its artifact, publish it whole."""
+
+import json
+import platform
+import resource
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from components.artifacts.artifact import Artifact, ArtifactWriter
+from components.artifacts.canonical import key_of
+from components.artifacts.manifest import (
+    LEDGER_NAME,
+    LOCATION_NAME,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    Parent,
+    digest_of_files,
+)
+from components.artifacts.storage import Storage, open_storage
+from components.stage.config import Config, Within
+from components.stage.engine import local_engine
+from components.stage.progress import start_logging
+from components.stage.step import Report, Step
+from components.stage.summary import funnel_markdown
+
+SUMMARY_NAME = "summary.md"
+PAGE_NAME = "page.html"
+METRICS_NAME = "metrics.json"
+ERROR_NAME = "error.txt"
+"""What an output folder holds beside the copied manifest and its location."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution(Config):
+    """Where and how fast a step runs. Nothing here enters a key."""
+
+    data_root: str = ".codekiln"
+    """Where artifacts live: a folder, or a URI. One data root per trust domain."""
+
+    workers: Annotated[int, Within(0, 1024)] = 0
+    """Processes at once; 0 takes every core."""
+
+    threads: Annotated[int, Within(0, 1024)] = 0
+    """Threads of a step that computes in one process, such as training; 0 takes every core.
+    Weights are reproduced bit by bit at an equal number of threads."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of a step."""
+
+    artifact: Artifact
+    reused: bool
+
+
+def execute(
+    step: Step,
+    config: Config,
+    inputs: Mapping[str, str],
+    folder: Path,
+    execution: Execution,
+    log_file: Path | None = None,
+) -> Outcome:
+    """Run a step, or find its finished artifact.
+
+    Args:
+        step: the declaration.
+        config: its identity config.
+        inputs: input name to the URI of an artifact, or of a folder with a copied manifest.
+        folder: where the copy of the manifest, its location, the metrics and the summary go.
+        execution: where and how fast.
+        log_file: a file that gets every log line.
+
+    Raises:
+        CodekilnError: an input of another kind, a damaged file, a held lease, or what the step
+            itself refuses.
+    """
+    artifacts = {name: Artifact.open(inputs[name], kind=kind) for name, kind in step.inputs.items()}
+    parents = {
+        name: Parent(step=a.manifest.step, key=a.manifest.key, digest=a.manifest.digest)
+        for name, a in artifacts.items()
+    }
+    identity = {"config": config.to_json(), "observed": step.observe(config)}
+    key = key_of(step.name, step.version, identity, {name: p.digest for name, p in parents.items()})
+    log = start_logging(step.name, key, log_file)
+    storage = open_storage(execution.data_root).child(step.name).child(key)
+    reused = storage.exists(MANIFEST_NAME)
+    if not reused:
+        with storage.lease():
+            reused = storage.exists(MANIFEST_NAME)
+            if not reused:
+                _make(step, config, artifacts, parents, identity, key, storage, execution)
+        shutil.rmtree(storage.scratch())
+    artifact = Artifact.open(storage.uri, kind=step.kind)
+    log.info("%s %s", "reused" if reused else "made", storage.uri)
+    _fill_folder(folder, artifact, reused)
+    return Outcome(artifact=artifact, reused=reused)
+
+
+def _make(
+    step: Step,
+    config: Config,
+    artifacts: Mapping[str, Artifact],
+    parents: Mapping[str, Parent],
+    identity: Mapping[str, Any],
+    key: str,
+    storage: Storage,
+    execution: Execution,
+) -> None:
+    """Do the work under the lease and publish the manifest last."""
+    started = time.time()
+    engine = local_engine(execution.workers, execution.threads)
+    writer = ArtifactWriter(storage)
+    report = step.load_run()(artifacts, writer, config, engine)
+    report.tally.balance()
+    files = _committed_files(writer)
+    manifest = Manifest(
+        step=step.name,
+        version=step.version,
+        kind=step.kind,
+        key=key,
+        digest=digest_of_files(files, step.undigested),
+        files=files,
+        tally=report.tally,
+        measures=report.measures,
+        config=identity,
+        parents=parents,
+        code_version=version("codekiln"),
+    )
+    storage.replace(SUMMARY_NAME, _summary(step, report).encode())
+    if report.html is not None:
+        storage.replace(PAGE_NAME, report.html.encode())
+    storage.replace(LEDGER_NAME, _ledger(started, artifacts, execution))
+    storage.create(MANIFEST_NAME, manifest.to_bytes())
+
+
+def _committed_files(writer: ArtifactWriter) -> tuple[FileEntry, ...]:
+    files: list[FileEntry] = []
+    index = 0
+    while (committed := writer.committed(index)) is not None:
+        files += committed[0]
+        index += 1
+    return tuple(sorted(files, key=lambda entry: (entry.part, entry.index, entry.name)))
+
+
+def _summary(step: Step, report: Report) -> str:
+    funnel = funnel_markdown(report.tally, report.measures)
+    return f"## {step.name}\n\n{report.markdown.strip()}\n\n{funnel}".strip() + "\n"
+
+
+def _ledger(started: float, artifacts: Mapping[str, Artifact], execution: Execution) -> bytes:
+    """What a digest must not depend on: when, where and how the step ran."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    kib = 1024 if sys.platform == "linux" else 1  # ru_maxrss is in KiB on Linux, bytes on macOS
+    value = {
+        "started_unix_s": round(started, 3),
+        "seconds": round(time.time() - started, 3),
+        "cpu_seconds": round(
+            own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 3
+        ),
+        "peak_rss_bytes": max(own.ru_maxrss, children.ru_maxrss) * kib,
+        "host": socket.gethostname(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "execution": execution.to_json(),
+        "inputs": {name: artifact.storage.uri for name, artifact in artifacts.items()},
+    }
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _fill_folder(folder: Path, artifact: Artifact, reused: bool) -> None:
+    """Leave what the next step and a person need: small copies, never the data."""
+    target = open_storage(str(folder))
+    manifest, storage = artifact.manifest, artifact.storage
+    location = {
+        "uri": storage.uri,
+        "key": manifest.key,
+        "digest": manifest.digest,
+        "reused": reused,
+    }
+    target.replace(MANIFEST_NAME, storage.read(MANIFEST_NAME))
+    target.replace(METRICS_NAME, (json.dumps(dict(manifest.measures)) + "\n").encode())
+    target.replace(SUMMARY_NAME, storage.read(SUMMARY_NAME))
+    if storage.exists(PAGE_NAME):
+        target.replace(PAGE_NAME, storage.read(PAGE_NAME))
+    target.replace(LOCATION_NAME, (json.dumps(location, indent=1) + "\n").encode())

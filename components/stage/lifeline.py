@@ -1,0 +1,36 @@
+"""No process outlives the one that started it, even when that one is killed at once.
+
+On Linux the kernel sends SIGKILL to a child when its parent ends (`PR_SET_PDEATHSIG`). Elsewhere a
+thread looks twice a second whether the parent is still there.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+PR_SET_PDEATHSIG = 1
+POLL_INTERVAL_S = 0.5
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Tie this process to its parent.
+
+    Args:
+        parent_pid: the parent as the parent knows itself: where it ended before this call, the
+            process now has another parent, and ends here.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    else:
+        threading.Thread(target=_watch, args=(parent_pid,), daemon=True).start()
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch(parent_pid: int) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(POLL_INTERVAL_S)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,137 @@
+"""The declaration of a step: its name, version, config, inputs, and where its code is.
+
+A declaration is light: it names the modules that do the work, and they are imported only when the
+step runs. So a pipeline compiles, and help is printed, without torch or numba.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import components
+from components.artifacts.artifact import Artifact, ArtifactWriter
+from components.artifacts.errors import MissingExtraError
+from components.artifacts.tally import Tally
+from components.stage.config import Config, unknown_name
+from components.stage.engine import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a step says of its work, beside the rows it wrote."""
+
+    tally: Tally
+    """Counts; where documents flow, what came in equals what was kept plus what was dropped."""
+
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """Results that are numbers, under stable names: the metrics that Kubeflow shows."""
+
+    markdown: str = ""
+    """A few lines or a table to read; the funnel is added to it."""
+
+    html: str | None = None
+    """A self-contained page, where a picture says more."""
+
+
+class RunStep(Protocol):
+    """A step's work: read inputs, write shards, report."""
+
+    def __call__(
+        self,
+        inputs: Mapping[str, Artifact],
+        output: ArtifactWriter,
+        config: Any,
+        engine: Engine,
+    ) -> Report: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One step of the graph: a room, a command, a Kubeflow component."""
+
+    name: str
+    version: int
+    """Raised by hand when the step's output changes for the same identity."""
+
+    kind: str
+    """The kind of the artifact that comes out."""
+
+    summary: str
+    """One line for help and documentation."""
+
+    config: type[Config]
+    inputs: Mapping[str, str]
+    """Input name to the kind that is expected."""
+
+    observed: bool = False
+    """Whether the room's `observation.py` adds what it sees of its source to the identity."""
+
+    undigested: frozenset[str] = frozenset()
+    """Parts for people only, which no digest covers."""
+
+    extra: str = ""
+    """The extra of the distribution that brings what the step imports."""
+
+    def load_run(self) -> RunStep:
+        """Import the step's `run`.
+
+        Raises:
+            MissingExtraError: one of its dependencies is not installed.
+        """
+        return cast(RunStep, self._load("run", "run"))
+
+    def observe(self, config: Config) -> dict[str, Any]:
+        """What the step sees of its source that decides what comes out; empty for most."""
+        if not self.observed:
+            return {}
+        observation: dict[str, Any] = self._load("observation", "observe")(config)
+        return observation
+
+    def _load(self, module: str, name: str) -> Any:
+        try:
+            loaded = importlib.import_module(f"components.{self.name}.{module}")
+        except ModuleNotFoundError as error:
+            if error.name and error.name.split(".")[0] in {"components", "pipelines"}:
+                raise
+            raise MissingExtraError(
+                f"step {self.name} needs the package {error.name!r}, which is not installed: "
+                f"pip install 'codekiln[{self.extra}]'"
+            ) from error
+        return getattr(loaded, name)
+
+
+def find_step(name: str) -> Step:
+    """The step of a name.
+
+    Raises:
+        ConfigError: there is none; the nearest is named.
+    """
+    steps = step_names()
+    if name not in steps:
+        raise unknown_name("step", name, set(steps), "codekiln")
+    step: Step = importlib.import_module(f"components.{name}.config").STEP
+    return step
+
+
+STEP_ORDER = (
+    "crawl",
+    "clean",
+    "dedup",
+    "decontamination",
+    "tokenizer",
+    "packing",
+    "training",
+    "generation",
+    "sandbox",
+    "scoring",
+    "publishing",
+)
+"""The steps in the order of the graph."""
+
+
+def step_names() -> tuple[str, ...]:
+    """The names of the steps, in the order of the graph."""
+    rooms = {module.name for module in pkgutil.iter_modules(components.__path__)}
+    return tuple(name for name in STEP_ORDER if name in rooms)

@@ -1,0 +1,116 @@
+"""Fixtures that every test file may use: a step on a temporary data root, documents made by hand."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifacts.artifact import Artifact, ArtifactWriter
+from components.artifacts.documents import (
+    DOCUMENTS,
+    documents_table,
+    draft_documents,
+    git_blob_sha1,
+)
+from components.artifacts.manifest import Manifest, digest_of_files
+from components.artifacts.storage import open_storage
+from components.artifacts.tally import Tally
+from components.stage.execution import Execution, Outcome, execute
+from components.stage.step import find_step
+
+MakeStep = Callable[..., Outcome]
+DocumentsOf = Callable[..., Artifact]
+
+
+@pytest.fixture
+def document() -> Callable[..., dict[str, Any]]:
+    """Make a document row with every field filled: document("a.py", "x = 1", repo="me/mine")."""
+    return _document
+
+
+def _document(path: str, content: str, **fields: Any) -> dict[str, Any]:
+    data = content.encode()
+    row: dict[str, Any] = {
+        "source": "test",
+        "repo_id": fields.get("repo", "owner/name"),
+        "repo": "owner/name",
+        "commit": "1.0",
+        "path": path,
+        "blob_sha1": git_blob_sha1(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "content": content,
+        "language": "Python",
+        "license": "MIT",
+        "license_source": "test",
+        "stars": 0,
+        "flags": [],
+    }
+    return {**row, **fields}
+
+
+@pytest.fixture
+def make_step(tmp_path: Path) -> MakeStep:
+    """Run a step: make_step("dedup", {"documents": artifact}, threshold=0.8, workers=2)."""
+    calls = iter(range(1_000_000))
+
+    def make(
+        name: str,
+        inputs: Mapping[str, Artifact] | None = None,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        data_root: str | None = None,
+        **config: Any,
+    ) -> Outcome:
+        step = find_step(name)
+        return execute(
+            step,
+            step.config.from_json(config),
+            {key: artifact.storage.uri for key, artifact in (inputs or {}).items()},
+            tmp_path / "outputs" / f"{name}-{next(calls)}",
+            Execution(
+                data_root=data_root or str(tmp_path / "data"), workers=workers, threads=threads
+            ),
+        )
+
+    return make
+
+
+@pytest.fixture
+def documents_of(tmp_path: Path) -> DocumentsOf:
+    """Make an artifact of documents from shards of rows: documents_of([row, ...], [row, ...])."""
+    calls = iter(range(1_000_000))
+
+    def make(*shards: Sequence[Mapping[str, Any]]) -> Artifact:
+        storage = open_storage(str(tmp_path / "documents" / str(next(calls))))
+        writer = ArtifactWriter(storage)
+        tally = Tally()
+        files = []
+        for index, rows in enumerate(shards):
+            for row in rows:
+                tally.take_in(row["size"])
+                tally.keep(row["size"], row["license"], row["language"])
+            writer.commit(index, [draft_documents(documents_table(rows))], Tally())
+            committed = writer.committed(index)
+            assert committed is not None
+            files += committed[0]
+        manifest = Manifest(
+            step="test",
+            version=1,
+            kind=DOCUMENTS,
+            key="0" * 32,
+            digest=digest_of_files(tuple(files), frozenset()),
+            files=tuple(files),
+            tally=tally,
+            measures={},
+            config={},
+            parents={},
+            code_version="test",
+        )
+        storage.create("manifest.json", manifest.to_bytes())
+        return Artifact.open(storage.uri)
+
+    return make
