@@ -1,6 +1,7 @@
-"""Fixtures that every test file may use: a step on a temporary data root, documents made by hand."""
+"""Fixtures for every test file: a step on a temporary data root, documents made by hand."""
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,30 @@ def documents_of(tmp_path: Path) -> DocumentsOf:
         return Artifact.open(storage.uri)
 
     return make
+
+
+@pytest.fixture
+def wait_until_gone() -> Callable[[Sequence[int]], None]:
+    """Fail unless every process of a list ends within a few seconds."""
+
+    def wait(pids: Sequence[int]) -> None:
+        deadline = time.monotonic() + PROCESS_END_LIMIT_S
+        living = list(pids)
+        while living and time.monotonic() < deadline:
+            living = [pid for pid in living if _is_alive(pid)]
+            time.sleep(0.05)
+        assert living == []
+
+    return wait
+
+
+PROCESS_END_LIMIT_S = 10.0
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not yet reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,1 @@
+"""Clean: rules that keep or drop a document, each drop counted with its reason."""

@@ -1,0 +1,1 @@
+"""Crawl: find source files, with the provenance of each, and shard them."""

@@ -1,0 +1,1 @@
+"""GPT-Neo, the model that codekiln trains: shape, names, torch, weights in and out."""

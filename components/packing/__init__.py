@@ -1,0 +1,1 @@
+"""The packing step: documents become token shards, split by repository."""

@@ -1,0 +1,1 @@
+"""Benchmarks of programming problems: HumanEval, the easy set and local files."""

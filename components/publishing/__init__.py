@@ -1,0 +1,1 @@
+"""Publishing: the model folder with its cards and provenance, and the report of the run."""

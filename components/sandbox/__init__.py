@@ -1,0 +1,1 @@
+"""Run generated programs in a worker that survives them, and say what became of each."""

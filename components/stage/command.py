@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -120,7 +121,7 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     assert isinstance(execution, Execution)
     inputs = {name: getattr(arguments, name) for name in step.inputs}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with _error_kept(arguments.output / ERROR_NAME):
+    with error_kept(arguments.output / ERROR_NAME):
         execute(step, config, inputs, arguments.output, execution, arguments.log)
     return 0
 
@@ -135,6 +136,9 @@ def run_guarded(work: Callable[[], int], name: str) -> int:
     except KeyboardInterrupt:
         say(f"{name}: interrupted: what was finished is kept, run again to go on")
         return EXIT_INTERRUPTED
+    except Exception as error:  # a defect of codekiln: its traceback is in the log, if there is one
+        say(f"{name}: internal error: {one_line(error)} ({_place(error)}): please report it")
+        return EXIT_FAILED
 
 
 def one_line(error: BaseException) -> str:
@@ -152,6 +156,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def _place(error: BaseException) -> str:
+    """Where an error was raised: file and line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
 def say(text: str) -> None:
     """One line on stderr."""
     sys.stderr.write(f"codekiln {text}\n")
@@ -159,7 +169,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _error_kept(path: Path) -> Iterator[None]:
+def error_kept(path: Path) -> Iterator[None]:
     """Leave the error's line in a file for the supervisor, and the traceback in the log."""
     path.unlink(missing_ok=True)
     try:

@@ -195,12 +195,10 @@ def _cast(hint: Any, value: Any, name: str) -> Any:
     """Take a value of a type, strictly; whole floats become integers, lists become tuples."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        for option in get_args(hint):
-            if option is type(None):
-                if value is None:
-                    return None
-                continue
-            return _cast(option, value, name)
+        options = [option for option in get_args(hint) if option is not type(None)]
+        if value is None and len(options) < len(get_args(hint)):
+            return None
+        return _cast(options[0], value, name)
     if origin is Literal:
         if value in get_args(hint):
             return value

@@ -13,8 +13,17 @@ from typing import Any
 from kfp import dsl
 
 from components.artifacts.manifest import LOCATION_NAME
-from components.stage.execution import METRICS_NAME, PAGE_NAME, SUMMARY_NAME, Execution, execute
+from components.stage.command import SUPERVISOR_VARIABLE, error_kept
+from components.stage.execution import (
+    ERROR_NAME,
+    METRICS_NAME,
+    PAGE_NAME,
+    SUMMARY_NAME,
+    Execution,
+    execute,
+)
 from components.stage.images import image_uri
+from components.stage.lifeline import die_with
 from components.stage.step import find_step
 
 
@@ -44,15 +53,19 @@ def run_component(
         execution: the flat execution parameters.
     """
     os.environ.setdefault("CODEKILN_LOG", "json")
+    if SUPERVISOR_VARIABLE in os.environ:
+        die_with(int(os.environ[SUPERVISOR_VARIABLE]))
     step = find_step(step_name)
     folder = Path(outputs["output"].path)
-    execute(
-        step,
-        step.config.from_json(config),
-        {name: artifact.path for name, artifact in inputs.items()},
-        folder,
-        Execution.from_json(execution),
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with error_kept(folder / ERROR_NAME):
+        execute(
+            step,
+            step.config.from_json(config),
+            {name: artifact.path for name, artifact in inputs.items()},
+            folder,
+            Execution.from_json(execution),
+        )
     location = json.loads((folder / LOCATION_NAME).read_text())
     outputs["output"].metadata.update(
         data_uri=location["uri"], digest=location["digest"], reused=location["reused"]

@@ -6,6 +6,7 @@ thread looks twice a second whether the parent is still there.
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
@@ -34,3 +35,32 @@ def _watch(parent_pid: int) -> None:
     while os.getppid() == parent_pid:
         time.sleep(POLL_INTERVAL_S)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with(pid: int) -> None:
+    """Tie this process to any other, such as a supervisor with a shell in between.
+
+    A thread waits for its end and then kills this process; its own children are tied to it.
+    """
+    threading.Thread(target=_wait_for, args=(pid,), daemon=True).start()
+
+
+def _wait_for(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        pass
+    except (AttributeError, OSError):  # not Linux, or an old kernel
+        while _alive(pid):
+            time.sleep(POLL_INTERVAL_S)
+    else:
+        select.select([descriptor], [], [])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The tokenizer step: train a byte-level BPE on the documents, or extend a given vocabulary."""

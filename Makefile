@@ -1,0 +1,31 @@
+# One line each; .ci/run calls the same. RECIPE and OUT may be given: make run RECIPE=tiny
+RECIPE ?= tiny
+PY := .venv/bin/python
+
+.PHONY: env run test check compile docs clean
+
+env: .venv/ready
+
+.venv/ready: constraints.txt pyproject.toml
+	python3 -m venv .venv
+	$(PY) -m pip install -q -c constraints.txt torch==2.13.0
+	$(PY) -m pip install -q -c constraints.txt -e '.[dev]'
+	touch .venv/ready
+
+run: env
+	.venv/bin/codekiln run $(RECIPE)
+
+test: env
+	$(PY) -m pytest -q -n 2 --dist loadfile
+
+check: env
+	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) -m pipelines.documentation --check
+
+docs: env
+	$(PY) -m pipelines.documentation
+
+compile: env
+	.venv/bin/codekiln compile --out compiled
+
+clean:
+	rm -rf .venv runs .codekiln compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,39 @@
+"""The Kubeflow component of this step."""
+
+from kfp import dsl
+
+from components.stage.kubeflow import step_component
+
+
+@step_component(image="data")
+def clean(
+    documents: dsl.Input[dsl.Dataset],
+    output: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    data_root: str,
+    workers: int,
+    threads: int,
+):
+    """Drop documents that break a rule, each counted with its reason.
+
+    Args:
+        documents: documents to clean.
+        output: the documents that are kept.
+        metrics: counts.
+        summary: the rules and the funnel.
+        config: CleanConfig as JSON.
+        data_root: where artifacts live.
+        workers: processes at once, 0 for every core.
+        threads: threads of a step that computes in one process, 0 for every core.
+    """
+    from components.stage.kubeflow import run_component
+
+    run_component(
+        "clean",
+        {"documents": documents},
+        {"output": output, "metrics": metrics, "summary": summary},
+        config,
+        {"data_root": data_root, "workers": workers, "threads": threads},
+    )

@@ -1,0 +1,37 @@
+"""The Kubeflow component of this step."""
+
+from kfp import dsl
+
+from components.stage.kubeflow import step_component
+
+
+@step_component(image="data")
+def crawl(
+    output: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    data_root: str,
+    workers: int,
+    threads: int,
+):
+    """Find source files, with the provenance of each, and shard them.
+
+    Args:
+        output: the documents.
+        metrics: counts.
+        summary: the largest languages and repositories, and the funnel.
+        config: CrawlConfig as JSON.
+        data_root: where artifacts live.
+        workers: processes at once, 0 for every core.
+        threads: threads of a step that computes in one process, 0 for every core.
+    """
+    from components.stage.kubeflow import run_component
+
+    run_component(
+        "crawl",
+        {},
+        {"output": output, "metrics": metrics, "summary": summary},
+        config,
+        {"data_root": data_root, "workers": workers, "threads": threads},
+    )

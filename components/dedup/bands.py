@@ -1,0 +1,78 @@
+"""Locality-sensitive hashing: documents that agree in a whole band share a bucket.
+
+Buckets are runs of equal keys after a sort, so memory grows with documents, not with pairs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from components.dedup.shingles import GRAM_BASE, Hashes, Indices, mix
+from components.dedup.signatures import Signatures
+
+
+def band_keys(signatures: Signatures, bands: int, rows: int) -> Hashes:
+    """Hash every band of every signature.
+
+    Args:
+        signatures: [D, bands * rows].
+        bands: bands of a signature.
+        rows: permutations in a band.
+
+    Returns:
+        [bands, D]; equal keys of a band mean equal rows, but for a collision in 64 bits, which
+        costs one comparison and no more.
+    """
+    keys = np.zeros((len(signatures), bands), dtype=np.uint64)
+    banded = signatures.reshape(len(signatures), bands, rows)
+    for row in range(rows):
+        keys = mix(keys * np.uint64(GRAM_BASE) + banded[:, :, row])
+    return np.ascontiguousarray(keys.T)
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The buckets of one band that hold at least two documents, one after another."""
+
+    members: Indices
+    """Documents, ascending within a bucket."""
+
+    buckets: Indices
+    """The bucket of each member, ascending."""
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> "Buckets":
+        """The buckets of a mask over whole buckets, in the order of `starts`."""
+        members = np.repeat(keep, self.sizes())
+        return Buckets(self.members[members], self.buckets[members])
+
+    def starts(self) -> Indices:
+        """Where each bucket begins among the members."""
+        return np.flatnonzero(np.diff(self.buckets, prepend=-1))
+
+    def sizes(self) -> Indices:
+        """How many members each bucket has."""
+        return np.diff(self.starts(), append=len(self.members))
+
+    def pairs(self, distance: int) -> tuple[Indices, Indices]:
+        """Members of one bucket that stand `distance` places apart, the lower document first.
+
+        Over all distances from 1 on, every pair of every bucket comes exactly once.
+        """
+        same = self.buckets[:-distance] == self.buckets[distance:]
+        return self.members[:-distance][same], self.members[distance:][same]
+
+
+def buckets_of(keys: Hashes, documents: Indices) -> Buckets:
+    """Group the documents of one band by key.
+
+    Args:
+        keys: [D] keys of one band.
+        documents: [D] the documents they belong to.
+    """
+    order = np.lexsort((documents, keys))
+    keys = keys[order]
+    begins = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=begins[1:])
+    grouped = Buckets(documents[order], np.cumsum(begins) - 1)
+    return grouped.select(grouped.sizes() > 1)

@@ -1,0 +1,39 @@
+"""The Kubeflow component of this step."""
+
+from kfp import dsl
+
+from components.stage.kubeflow import step_component
+
+
+@step_component(image="data")
+def dedup(
+    documents: dsl.Input[dsl.Dataset],
+    output: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    config: dict,
+    data_root: str,
+    workers: int,
+    threads: int,
+):
+    """Drop exact and near duplicates, keep the best copy of each cluster.
+
+    Args:
+        documents: documents to compare.
+        output: the documents that are kept, and the clusters.
+        metrics: counts.
+        summary: the funnel.
+        config: DedupConfig as JSON.
+        data_root: where artifacts live.
+        workers: processes at once, 0 for every core.
+        threads: threads of a step that computes in one process, 0 for every core.
+    """
+    from components.stage.kubeflow import run_component
+
+    run_component(
+        "dedup",
+        {"documents": documents},
+        {"output": output, "metrics": metrics, "summary": summary},
+        config,
+        {"data_root": data_root, "workers": workers, "threads": threads},
+    )

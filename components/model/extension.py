@@ -1,0 +1,76 @@
+"""Embedding rows of tokens that were added to a vocabulary: copies of a row that has a meaning.
+
+GPT-CC added four tokens for runs of blanks and meant to start them as copies of the row of a tab;
+its code wrote rows one too low and destroyed the row of `<|endoftext|>`.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+import torch
+
+from components.artifacts.errors import ArtifactError
+from components.model.initialization import model_of
+from components.model.names import TOKEN_EMBEDDING
+from components.model.neo import GptNeo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extension:
+    """Which tokens were added to a vocabulary, and which token they start as."""
+
+    new_token_ids: tuple[int, ...]
+    copy_from_id: int
+    base_vocabulary_size: int
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "Extension":
+        """Read a tokenizer's `extension.json`.
+
+        Raises:
+            ArtifactError: keys are missing, or an id is not where it must be.
+        """
+        try:
+            value = json.loads(data)
+            extension = cls(
+                new_token_ids=tuple(int(new) for new in value["new_token_ids"]),
+                copy_from_id=int(value["copy_from_id"]),
+                base_vocabulary_size=int(value["base_vocabulary_size"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"expected new_token_ids, copy_from_id and base_vocabulary_size in extension.json "
+                f"of {where}, got {data[:80]!r} ({error!r}): make the tokenizer again"
+            ) from None
+        base = extension.base_vocabulary_size
+        if (
+            not 0 <= extension.copy_from_id < base
+            or min(extension.new_token_ids, default=base) < base
+        ):
+            raise ArtifactError(
+                f"expected copy_from_id below base_vocabulary_size and new tokens from it on, got "
+                f"{extension} in {where}: make the tokenizer again"
+            )
+        return extension
+
+
+def grow_vocabulary(model: GptNeo, vocabulary_size: int, extension: Extension) -> GptNeo:
+    """A model whose embedding has rows for the added tokens, each a copy of one row.
+
+    All rows below the base vocabulary's size stay as they are.
+
+    Args:
+        model: has the base vocabulary's rows, or all rows already.
+        vocabulary_size: rows that are wanted.
+        extension: what was added.
+    """
+    state = model.state_dict()
+    old = state[TOKEN_EMBEDDING]
+    rows = torch.zeros(vocabulary_size, old.shape[1], dtype=old.dtype)
+    kept = min(len(old), vocabulary_size)
+    rows[:kept] = old[:kept]
+    rows[list(extension.new_token_ids)] = old[extension.copy_from_id].clone()
+    config = model.config
+    grown = dataclasses.replace(config, vocabulary_size=vocabulary_size)
+    return model_of(grown, {**state, TOKEN_EMBEDDING: rows})

@@ -1,0 +1,91 @@
+"""Text to token ids and back, for every step that reads a `tokenizer.json`.
+
+Text is data: what spells a special token, such as `<|endoftext|>` in a tokenizer's own tests, is
+encoded as ordinary text and can never end a document. Only steps place special ids.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from components.artifacts.artifact import Artifact
+from components.artifacts.errors import CorruptArtifactError
+
+END_OF_TEXT = "<|endoftext|>"
+"""The token after each document; it also begins a prompt and pads a batch, as in GPT-2."""
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class TextCodec:
+    """A byte-level tokenizer that loses nothing: `decode(encode(text)) == text` for any text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Take a `tokenizers.Tokenizer`; it must hold `<|endoftext|>`."""
+        tokenizer.encode_special_tokens = True  # text that spells a special token stays text
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        eos_id = tokenizer.token_to_id(END_OF_TEXT)
+        if eos_id is None:
+            raise CorruptArtifactError(
+                f"expected the token {END_OF_TEXT!r} in a vocabulary of "
+                f"{tokenizer.get_vocab_size()}, found none: give a tokenizer that has it"
+            )
+        self.tokenizer = tokenizer
+        self.eos_id: int = eos_id
+        """The id of `<|endoftext|>`."""
+        self.vocabulary_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        """The rows that an embedding needs: the largest id + 1."""
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a `tokenizer.json`.
+
+        Raises:
+            CorruptArtifactError: it is none, or it lacks `<|endoftext|>`.
+        """
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer = Tokenizer.from_str(data.decode())
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise CorruptArtifactError(
+                f"expected a {TOKENIZER_FILE} of Hugging Face tokenizers, got {data[:40]!r} "
+                f"({str(error)[:200]}): run the tokenizer step again"
+            ) from error
+        return cls(tokenizer)
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Read the `tokenizer.json` of a tokenizer or model artifact.
+
+        Raises:
+            CorruptArtifactError: there is none, or it is damaged.
+        """
+        for entry in artifact.manifest.files:
+            if entry.name.split("/")[-1] == TOKENIZER_FILE:
+                return cls.from_bytes(artifact.read(entry))
+        raise CorruptArtifactError(
+            f"expected a file {TOKENIZER_FILE!r}, found none in {artifact.storage.uri}: "
+            "give the output of the tokenizer or the training step"
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without any special token."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text; the threads of `tokenizers` share the work."""
+        encodings = self.tokenizer.encode_batch_fast([*texts], add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+        """The text of ids.
+
+        Args:
+            ids: below `vocabulary_size`; a sequence of bytes that is no UTF-8 comes out with the
+                replacement character, as it can where a model cuts a character in two.
+            keep_special: spell special tokens; by default they leave no text.
+        """
+        text: str = self.tokenizer.decode([*ids], skip_special_tokens=not keep_special)
+        return text

@@ -1,0 +1,56 @@
+"""What the packing step computes."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from components.artifacts.documents import DOCUMENTS
+from components.artifacts.errors import ConfigError
+from components.artifacts.tokens import TOKENS
+from components.stage.config import Config, Within
+from components.stage.step import Step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackingConfig(Config):
+    """How documents are split and laid out as tokens."""
+
+    validation_fraction: Annotated[float, Within(0.0, 0.5)] = 0.02
+    """Share of the corpus's bytes that is held out for validation, at most; 0 holds out only
+    `always_validation`."""
+
+    validation_max_bytes: Annotated[int, Within(0, 2**40)] = 64_000_000
+    """UTF-8 bytes that are held out, at most: validation costs time, and a few million tokens
+    measure a loss to a few thousandths."""
+
+    validation_min_repositories: Annotated[int, Within(1, 10_000)] = 3
+    """No repository may fill more than this part of what is held out, so that validation never is
+    the style of one project."""
+
+    always_training: tuple[str, ...] = ()
+    """Repositories that are never held out, such as `cpython`: every project imitates it."""
+
+    always_validation: tuple[str, ...] = ()
+    """Repositories that are held out whatever their size; they count against the limits."""
+
+    seed: Annotated[int, Within(0, None)] = 0
+    """Of the hash that orders the repositories."""
+
+    def check(self) -> None:
+        """Refuse a repository on both lists."""
+        both = sorted({*self.always_training} & {*self.always_validation})
+        if both:
+            raise ConfigError(
+                f"expected each repository on one list, got {both[0]!r} in always_training and in "
+                "always_validation of PackingConfig: take it off one"
+            )
+
+
+STEP = Step(
+    name="packing",
+    version=1,
+    kind=TOKENS,
+    summary="encode documents as token shards, and hold out whole repositories",
+    config=PackingConfig,
+    inputs={"documents": DOCUMENTS, "tokenizer": "tokenizer"},
+    extra="data",
+)

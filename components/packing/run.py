@@ -1,0 +1,96 @@
+"""The packing step: measure repositories, hold some out, encode every shard."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from components.artifacts.artifact import Artifact, ArtifactWriter
+from components.artifacts.documents import DOCUMENTS, read_documents
+from components.artifacts.errors import ArtifactError, ConfigError
+from components.artifacts.manifest import FileEntry
+from components.artifacts.tally import Tally
+from components.artifacts.tokens import MAX_VOCABULARY, SPLITS
+from components.model.text import TextCodec
+from components.packing.config import PackingConfig
+from components.packing.encoding import encode_shard
+from components.packing.holdout import Holdout, add_up, hold_out
+from components.stage.engine import Engine, map_shards
+from components.stage.step import Report
+
+MAX_LISTED = 20
+"""Held-out repositories that the summary names."""
+
+
+def run(
+    inputs: Mapping[str, Artifact], output: ArtifactWriter, config: PackingConfig, engine: Engine
+) -> Report:
+    """Pack documents as tokens."""
+    documents, tokenizer = inputs["documents"], inputs["tokenizer"]
+    _check_vocabulary(tokenizer)
+    entries = documents.part(DOCUMENTS)
+    sizes = add_up(engine.map(partial(_repository_sizes, documents), entries, "measuring"))
+    if not sizes:
+        raise ArtifactError(
+            f"expected documents to pack, got none in {documents.storage.uri}: "
+            "look at the summary of the step before for what it dropped"
+        )
+    holdout = hold_out(sizes, config)
+    work = partial(encode_shard, documents, tokenizer, frozenset(holdout.repositories))
+    tally = map_shards(engine, output, work, entries, "packing")
+    _check_splits(tally, tokenizer)
+    return Report(tally=tally, measures=_measure(tally), markdown=_describe(tally, holdout, config))
+
+
+def _check_vocabulary(tokenizer: Artifact) -> None:
+    size = TextCodec.from_artifact(tokenizer).vocabulary_size
+    if size > MAX_VOCABULARY:
+        raise ConfigError(
+            f"expected a vocabulary of at most {MAX_VOCABULARY:,} for 16-bit tokens, got {size:,} "
+            f"in {tokenizer.storage.uri}: extend a smaller base, or train one with method 'bpe'"
+        )
+
+
+def _repository_sizes(documents: Artifact, entry: FileEntry) -> dict[str, int]:
+    table = read_documents(documents, entry, ["repo", "size"])
+    pairs = zip(table["repo"].to_pylist(), table["size"].to_pylist(), strict=True)
+    return add_up({repo: size} for repo, size in pairs)
+
+
+def _check_splits(tally: Tally, tokenizer: Artifact) -> None:
+    for split in SPLITS:
+        if not tally.counts.get(f"tokens_{split}"):
+            raise ArtifactError(
+                f"expected tokens for {split}, got none: all of its documents were dropped "
+                f"({dict(tally.drops)}) with the tokenizer in {tokenizer.storage.uri}; "
+                "give one without a normaliser"
+            )
+
+
+def _measure(tally: Tally) -> dict[str, float]:
+    """`bytes_per_token` leaves the EOS out, so that it compares with the tokenizer's own."""
+    counts = tally.counts
+    content_tokens = sum(
+        counts[f"tokens_{split}"] - counts[f"documents_{split}"] for split in SPLITS
+    )
+    return {
+        "tokens_training": counts["tokens_training"],
+        "tokens_validation": counts["tokens_validation"],
+        "bytes_per_token": counts["bytes"] / max(content_tokens, 1),
+    }
+
+
+def _describe(tally: Tally, holdout: Holdout, config: PackingConfig) -> str:
+    """The splits as a table, and who is held out."""
+    repositories = (holdout.training_repositories, len(holdout.repositories))
+    lines = ["| split | repositories | documents | MB | tokens |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {split} | {num_repositories:,} | {tally.counts[f'documents_{split}']:,} "
+        f"| {tally.counts[f'bytes_{split}'] / 1e6:.2f} | {tally.counts[f'tokens_{split}']:,} |"
+        for split, num_repositories in zip(SPLITS, repositories, strict=True)
+    ]
+    names = [f"{repo} ({size / 1e6:.2f} MB)" for repo, size in holdout.repositories.items()]
+    more = f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    lines += ["", f"Held out: {', '.join(names[:MAX_LISTED])}{more}."]
+    absent = sorted({*config.always_validation} - holdout.repositories.keys())
+    if absent:
+        lines += ["", f"Not in the corpus, and so not held out: {', '.join(absent)}."]
+    return "\n".join(lines)

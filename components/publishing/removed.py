@@ -1,0 +1,54 @@
+"""The report's section on what was taken out as a copy: of other files, or of a benchmark."""
+
+from typing import Any
+
+from components.publishing.escaping import clip, escape_html
+from components.publishing.facts import Facts, Row
+from components.publishing.page import Section, draw_note, draw_table
+
+MAX_MEMBERS = 6
+MAX_CELL_CHARACTERS = 240
+
+
+def describe_copies(facts: Facts) -> Section:
+    """The largest clusters of near duplicates, and spans shared with a benchmark."""
+    clusters = "".join(_draw_cluster(row) for row in facts.clusters)
+    body = (
+        "<h3>Near duplicates</h3>"
+        + (
+            "<p>The largest clusters. The first file of each was kept; the number is the exact "
+            "Jaccard similarity of its 5-grams with the kept one.</p>" + clusters
+            if clusters
+            else draw_note("No two files were near duplicates.")
+        )
+        + "<h3>Spans shared with a benchmark</h3>"
+        + (_draw_spans(facts.spans) if facts.spans else draw_note("No file held any."))
+    )
+    return Section("copies", "Copies taken out", body)
+
+
+def _draw_cluster(row: Row) -> str:
+    dropped = row["dropped"]
+    rows = [[_name(row["kept"]), "kept", ""]]
+    rows += [
+        [_name(member), escape_html(member["reason"].replace("_", " ")), f"{member['jaccard']:.3f}"]
+        for member in dropped[:MAX_MEMBERS]
+    ]
+    if len(dropped) > MAX_MEMBERS:
+        rows.append([f"and {len(dropped) - MAX_MEMBERS:,} more", "", ""])
+    return draw_table(("file", "", "similarity"), rows, texts=2)
+
+
+def _name(member: Row) -> str:
+    return f"<b>{escape_html(member['repo'])}</b> {escape_html(member['path'])}"
+
+
+def _draw_spans(spans: list[Row]) -> str:
+    """The rows as they are: their columns are decontamination's."""
+    names = list(spans[0])
+    rows = [[_draw_cell(row.get(name, "")) for name in names] for row in spans]
+    return draw_table([name.replace("_", " ") for name in names], rows, texts=len(names))
+
+
+def _draw_cell(value: Any) -> str:
+    return escape_html(clip(str(value), MAX_CELL_CHARACTERS))

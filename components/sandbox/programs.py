@@ -1,0 +1,85 @@
+"""The programs that a chunk of samples asks for: one for each distinct text, and whose it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.problems.benchmark import Problem
+
+KINDS = ("canonical", "empty")
+"""What the self-check runs of every problem: its own solution, which must pass, and nothing, which
+must not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A few problems of one benchmark with their samples: one committed place of the output."""
+
+    problems: tuple[Problem, ...]
+    samples: tuple[Mapping[str, Any], ...]
+    """Rows of the `samples` part, those of each problem together and in order."""
+
+
+def cut_chunks(
+    problems: Sequence[Problem], samples: Mapping[str, Sequence[Mapping[str, Any]]], size: int
+) -> list[Chunk]:
+    """Cut a benchmark into chunks of whole problems.
+
+    Args:
+        problems: the benchmark's problems in its order.
+        samples: the samples of each problem by task id.
+        size: programs after which a chunk is full, the self-check's two a problem counted.
+    """
+    chunks: list[Chunk] = []
+    held: list[Problem] = []
+    count = 0
+    for problem in problems:
+        held.append(problem)
+        count += len(KINDS) + len(samples.get(problem.task_id, ()))
+        if count >= size:
+            chunks.append(_chunk(held, samples))
+            held, count = [], 0
+    return [*chunks, _chunk(held, samples)] if held else chunks
+
+
+def _chunk(
+    problems: Sequence[Problem], samples: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Chunk:
+    rows = [row for problem in problems for row in samples.get(problem.task_id, ())]
+    return Chunk(problems=tuple(problems), samples=tuple(rows))
+
+
+def program_text(problem: Problem, completion: str) -> str:
+    """A whole program, as human-eval puts it together: it ends normally where the test passes.
+
+    Source: `check_correctness` of openai/human-eval, execution.py.
+    """
+    call = f"check({problem.entry_point})"
+    return f"{problem.prompt}{completion}\n{problem.test}\n{call}"
+
+
+def selfcheck_rows(problems: Sequence[Problem]) -> list[tuple[dict[str, Any], str]]:
+    """Rows of the self-check without verdicts, each with its program."""
+    rows = []
+    for problem in problems:
+        for kind, completion in zip(KINDS, (problem.canonical_solution, ""), strict=True):
+            row = {
+                "benchmark": problem.benchmark,
+                "task_id": problem.task_id,
+                "sample": 0,
+                "kind": kind,
+            }
+            rows.append((row, program_text(problem, completion)))
+    return rows
+
+
+def sample_rows(chunk: Chunk) -> list[tuple[dict[str, Any], str]]:
+    """Rows of the samples without verdicts, each with its program."""
+    problems = {problem.task_id: problem for problem in chunk.problems}
+    return [
+        (
+            {name: sample[name] for name in ("benchmark", "task_id", "sample")},
+            program_text(problems[sample["task_id"]], sample["completion"]),
+        )
+        for sample in chunk.samples
+    ]

@@ -1,0 +1,100 @@
+"""The order of the step: group the samples by problem, run chunk by chunk, count the verdicts."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from components.artifacts.artifact import Artifact, ArtifactWriter, Draft
+from components.artifacts.errors import ArtifactError
+from components.artifacts.rows import draft_rows, read_rows
+from components.artifacts.tally import Tally
+from components.problems.benchmark import load_benchmarks
+from components.sandbox.config import SandboxConfig
+from components.sandbox.programs import Chunk, cut_chunks, sample_rows, selfcheck_rows
+from components.sandbox.supervision import run_programs
+from components.stage.engine import Engine, map_shards
+from components.stage.step import Report
+
+CHUNK_PROGRAMS = 64
+"""Programs of a chunk: a worker starts in about 0.1 s and a crash costs one chunk of each worker;
+with 64 the 1,076 programs of the tiny recipe are 18 chunks, enough to keep two workers busy."""
+
+
+def run(
+    inputs: Mapping[str, Artifact], output: ArtifactWriter, config: SandboxConfig, engine: Engine
+) -> Report:
+    """Run every sample, and every problem's own solution and an empty one."""
+    chunks = plan_chunks(read_rows(inputs["samples"], "samples"), config)
+    work = functools.partial(run_chunk, config=config)
+    tally = map_shards(engine, output, work, chunks, "programs")
+    return Report(tally=tally, measures=measures_of(tally), markdown=_markdown(tally))
+
+
+def plan_chunks(samples: list[dict[str, Any]], config: SandboxConfig) -> list[Chunk]:
+    """Cut the samples into chunks of whole problems, benchmark by benchmark.
+
+    Raises:
+        ArtifactError: a sample of a benchmark or problem that the config does not name.
+    """
+    by_task: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for sample in samples:
+        tasks = by_task.setdefault(sample["benchmark"], {})
+        tasks.setdefault(sample["task_id"], []).append(sample)
+    benchmarks = {benchmark.name: benchmark for benchmark in load_benchmarks(config.benchmarks)}
+    chunks: list[Chunk] = []
+    for name, tasks in by_task.items():
+        if name not in benchmarks:
+            raise ArtifactError(
+                f"expected samples of the benchmarks {', '.join(benchmarks)}, got {name!r}: "
+                "set the same --benchmarks as for generation"
+            )
+        problems = benchmarks[name].problems
+        unknown = tasks.keys() - {problem.task_id for problem in problems}
+        if unknown:
+            raise ArtifactError(
+                f"expected samples of the problems of {name}, got {min(unknown)!r}: "
+                "generate the samples again with this version of the benchmark"
+            )
+        chunks += cut_chunks(problems, tasks, CHUNK_PROGRAMS)
+    return chunks
+
+
+def run_chunk(chunk: Chunk, config: SandboxConfig) -> tuple[list[Draft], Tally]:
+    """Run the programs of one chunk."""
+    checks, samples = selfcheck_rows(chunk.problems), sample_rows(chunk)
+    verdicts = run_programs((program for _, program in [*checks, *samples]), config)
+    tally = Tally()
+    rows: dict[str, list[dict[str, Any]]] = {"selfcheck": [], "verdicts": []}
+    for part, programs in (("selfcheck", checks), ("verdicts", samples)):
+        for row, _ in programs:
+            result = next(verdicts)
+            rows[part].append({**row, "verdict": result.verdict, "detail": result.detail})
+            kind = row.get("kind", "samples")
+            tally.count(f"{kind}_{result.verdict}")
+            tally.count(kind)
+    tally.count("distinct_programs", len({program for _, program in [*checks, *samples]}))
+    return [draft_rows(part, rows[part]) for part in ("verdicts", "selfcheck")], tally
+
+
+def measures_of(tally: Tally) -> dict[str, float]:
+    """The numbers of the step: samples, those that passed, and the self-check's."""
+    names = ("samples", "samples_passed", "samples_infra_error", "distinct_programs")
+    checks = ("canonical", "canonical_passed", "empty", "empty_passed")
+    return {name: float(tally.counts.get(name, 0)) for name in (*names, *checks)}
+
+
+def _markdown(tally: Tally) -> str:
+    counts = tally.counts
+    lines = ["| verdict | samples |", "|---|---|"]
+    lines += [
+        f"| {name.removeprefix('samples_')} | {number:,} |"
+        for name, number in sorted(counts.items())
+        if name.startswith("samples_")
+    ]
+    canonical, empty = counts.get("canonical", 0), counts.get("empty", 0)
+    lines += [
+        "",
+        f"Self-check: {counts.get('canonical_passed', 0):,} of {canonical:,} reference solutions "
+        f"pass, {counts.get('empty_passed', 0):,} of {empty:,} empty completions pass.",
+    ]
+    return "\n".join(lines)

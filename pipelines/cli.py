@@ -1,0 +1,184 @@
+"""The command `codekiln`: run, compile, list, and every step by its own name."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import components
+from components.artifacts.errors import CodekilnError
+from components.stage.command import (
+    EXIT_INTERRUPTED,
+    OneLineParser,
+    add_config_flags,
+    read_config_flags,
+    run_guarded,
+    run_step_command,
+    say,
+)
+from components.stage.config import unknown_name
+from components.stage.execution import Execution
+from components.stage.step import find_step, step_names
+from pipelines.recipes import Recipe, find_recipe, recipe_names
+
+USAGE = """\
+codekiln: public source code in, a trained and measured code language model out
+
+  codekiln run RECIPE [--data-root DIR] [--training.max-steps 200 ...]
+                                    run a recipe on this machine
+  codekiln compile [RECIPE ...] --out DIR
+                                    write Kubeflow's IR and the objects for kubectl apply
+  codekiln recipes                  what can be run
+  codekiln runs                     what was run, and where it lies
+
+one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE + _step_lines())
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    return run_guarded(lambda: _dispatch(name, rest), name)
+
+
+def _dispatch(name: str, rest: Sequence[str]) -> int:
+    _check_origin()
+    commands: dict[str, Callable[[Sequence[str]], int]] = {
+        "run": _run,
+        "compile": _compile,
+        "recipes": _recipes,
+        "runs": _runs,
+    }
+    if name in commands:
+        return commands[name](rest)
+    if name not in step_names():
+        raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
+    return run_step_command(find_step(name), rest)
+
+
+def _step_lines() -> str:
+    return "".join(f"  {name:<17} {find_step(name).summary}\n" for name in step_names())
+
+
+def _check_origin() -> None:
+    """Refuse to run with another package's `components`: the name is a common one."""
+    here = Path(__file__).resolve().parents[1]
+    there = Path(components.__path__[0]).resolve().parent
+    if here != there:
+        raise CodekilnError(
+            f"expected the package 'components' in {here}, got the one in {there}: start codekiln "
+            "in another folder or with PYTHONSAFEPATH=1"
+        )
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = OneLineParser(
+        prog="codekiln run",
+        description="Run a recipe on this machine: the compiled graph, a process a step. What is "
+        "finished is reused; a killed run goes on where it was.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a name that `codekiln recipes` lists")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where the run's folder goes (default: runs)",
+    )
+    parser.add_argument(
+        "--through",
+        choices=("walk", "kfp"),
+        default="walk",
+        help="walk the graph here (default), or hand it to kfp's local runner",
+    )
+    add_config_flags(
+        parser.add_argument_group("execution (never changes what comes out)"), Execution
+    )
+    add_config_flags(parser.add_argument_group("recipe (what is computed)"), Recipe)
+    arguments = parser.parse_known(argv)
+    recipe = read_config_flags(arguments, find_recipe(arguments.recipe))
+    execution = read_config_flags(arguments, Execution())
+    assert isinstance(recipe, Recipe)
+    assert isinstance(execution, Execution)
+    return _run_recipe(recipe, execution, arguments.runs.absolute(), arguments.through)
+
+
+def _run_recipe(recipe: Recipe, execution: Execution, runs: Path, through: str) -> int:
+    from pipelines.kfp_local import run_through_kfp
+    from pipelines.local import collect_results, say_results, walk_graph
+    from pipelines.runs import Run, command_line, new_run_folder
+
+    if "://" not in execution.data_root:
+        execution = dataclasses.replace(
+            execution, data_root=str(Path(execution.data_root).absolute())
+        )
+    run = Run(new_run_folder(runs, recipe.name), recipe, execution, command_line())
+    say(f"run: {recipe.name} in {run.folder}, data in {execution.data_root}")
+    run.write()
+    try:
+        (walk_graph if through == "walk" else run_through_kfp)(run)
+        collect_results(run)
+        run.status = "done"
+    except KeyboardInterrupt:
+        run.status, run.error = "stopped", "interrupted"
+        say(f"run: stopped; `codekiln run {recipe.name}` goes on where it was")
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        run.status, run.error = "failed", str(error)
+        raise
+    finally:
+        run.write()
+    say_results(run)
+    return 0
+
+
+def _compile(argv: Sequence[str]) -> int:
+    parser = OneLineParser(
+        prog="codekiln compile",
+        description="Write <recipe>.yaml (Kubeflow's IR) and <recipe>.crd.yaml (the Pipeline and "
+        "PipelineVersion objects for kubectl apply). None named: all recipes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add_config_flags(parser.add_argument_group("defaults of the execution parameters"), Execution)
+    arguments = parser.parse_known(argv)
+    recipes = [find_recipe(name) for name in arguments.recipes or recipe_names()]
+    execution = read_config_flags(arguments, Execution())
+    assert isinstance(execution, Execution)
+
+    from pipelines.compiling import compile_crd, compile_ir
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for recipe in recipes:
+        ir, crd = (arguments.out / f"{recipe.name}.{kind}" for kind in ("yaml", "crd.yaml"))
+        compile_ir(recipe, execution, ir)
+        compile_crd(recipe, execution, crd)
+        sys.stdout.write(f"{ir}\n{crd}\n")
+    return 0
+
+
+def _recipes(argv: Sequence[str]) -> int:
+    OneLineParser(prog="codekiln recipes", description="List the recipes.").parse_known(argv)
+    for name in recipe_names():
+        sys.stdout.write(f"{name:<18} {find_recipe(name).summary}\n")
+    return 0
+
+
+def _runs(argv: Sequence[str]) -> int:
+    from pipelines.runs import format_runs, list_runs
+
+    parser = OneLineParser(prog="codekiln runs", description="List the runs, oldest first.")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    records = list_runs(parser.parse_known(argv).runs.absolute())
+    sys.stdout.write((format_runs(records) or "no runs yet: codekiln run tiny") + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Compile the graph of a recipe: Kubeflow's IR, and the objects for `kubectl apply`.
+
+The same recipe gives the same bytes on every machine; nothing heavy is imported.
+"""
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import compiler
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+from components.stage.execution import Execution
+from pipelines.full import full
+from pipelines.recipes import Recipe
+
+VERSION_HASH_DIGITS = 10
+
+
+def compile_ir(recipe: Recipe, execution: Execution, path: Path) -> None:
+    """Write the IR of a recipe's graph with every parameter filled in.
+
+    Args:
+        recipe: what is computed.
+        execution: the defaults of the flat parameters.
+        path: ends in `.yaml`.
+    """
+    compiler.Compiler().compile(
+        full,
+        str(path),
+        pipeline_name=pipeline_name(recipe),
+        pipeline_parameters=pipeline_parameters(recipe, execution),
+    )
+
+
+def read_ir(recipe: Recipe, execution: Execution) -> dict[str, Any]:
+    """The IR of a recipe's graph as a JSON value."""
+    with tempfile.TemporaryDirectory(prefix="codekiln-") as folder:
+        path = Path(folder) / "ir.yaml"
+        compile_ir(recipe, execution, path)
+        value: dict[str, Any] = yaml.safe_load(path.read_text())
+        return value
+
+
+def compile_crd(recipe: Recipe, execution: Execution, path: Path) -> None:
+    """Write the `Pipeline` and `PipelineVersion` objects of a recipe's graph.
+
+    A PipelineVersion's content cannot be changed in a cluster, so its name changes with it.
+    """
+    name = pipeline_name(recipe)
+    with tempfile.TemporaryDirectory(prefix="codekiln-") as folder:
+        ir = Path(folder) / "ir.yaml"
+        compile_ir(recipe, execution, ir)
+        content = hashlib.sha256(ir.read_bytes()).hexdigest()[:VERSION_HASH_DIGITS]
+    compiler.Compiler().compile(
+        full,
+        str(path),
+        pipeline_name=name,
+        pipeline_parameters=pipeline_parameters(recipe, execution),
+        kubernetes_manifest_format=True,
+        kubernetes_manifest_options=KubernetesManifestOptions(
+            pipeline_name=name,
+            pipeline_display_name=name,
+            pipeline_version_name=f"{name}-{content}",
+            pipeline_version_display_name=f"{name} {content}",
+            include_pipeline_manifest=True,
+        ),
+    )
+
+
+def pipeline_name(recipe: Recipe) -> str:
+    """The pipeline's name in Kubeflow: `codekiln-gpt-cc-125m`."""
+    return f"codekiln-{recipe.name.replace('_', '-')}"
+
+
+def pipeline_parameters(recipe: Recipe, execution: Execution) -> dict[str, Any]:
+    """The value of every parameter of the graph: a struct a step, then the flat scalars."""
+    structs = {f"{step}_config": config.to_json() for step, config in recipe.steps().items()}
+    return {**structs, **execution.to_json()}

@@ -1,0 +1,89 @@
+"""Write the generated parts of the documentation, or check that they are in step with the code.
+
+    python -m pipelines.documentation [--check]
+
+Generated are the parameter table of each room's README (from the config dataclass) and the table
+of steps in `docs/architecture.md`. The text around the markers is written by hand.
+"""
+
+import sys
+from pathlib import Path
+
+from components.stage.config import Config, fields_of
+from components.stage.step import Step, find_step, step_names
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_DEFAULT_LENGTH = 60
+
+
+def parameters_table(config: type[Config], prefix: str = "") -> list[str]:
+    """Rows of a Markdown table: name, type and range, default, meaning."""
+    rows = []
+    for field in fields_of(config):
+        name = prefix + field.name
+        if isinstance(field.hint, type) and issubclass(field.hint, Config):
+            rows += parameters_table(field.hint, f"{name}.")
+            continue
+        default = repr(list(field.default) if isinstance(field.default, tuple) else field.default)
+        if len(default) > MAX_DEFAULT_LENGTH:
+            default = default[:MAX_DEFAULT_LENGTH] + " ..."
+        doc = " ".join(field.doc.split()).replace("|", "\\|")
+        rows.append(
+            f"| `{name}` | {field.type_text} | `{default.replace('|', chr(92) + '|')}` | {doc} |"
+        )
+    return rows
+
+
+def room_text(step: Step) -> str:
+    """The generated part of a room's README."""
+    head = ["| parameter | type | default | meaning |", "|---|---|---|---|"]
+    return "\n".join(head + parameters_table(step.config))
+
+
+def steps_text() -> str:
+    """The generated table of steps: command, inputs, output, version."""
+    rows = ["| step | takes | makes | version | what it does |", "|---|---|---|---|---|"]
+    for name in step_names():
+        step = find_step(name)
+        takes = ", ".join(f"{k} ({v})" if k != v else k for k, v in step.inputs.items()) or "-"
+        rows.append(f"| `{name}` | {takes} | {step.kind} | {step.version} | {step.summary} |")
+    return "\n".join(rows)
+
+
+def fill(text: str, marker: str, generated: str, where: Path) -> str:
+    """Put a generated text between its two markers.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"expected {begin} and {end} in {where.relative_to(ROOT)}, found none")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{generated}\n{end}{after}"
+
+
+def main() -> int:
+    """Write what is out of step; with --check only name it and fail."""
+    pages = {
+        ROOT / "components" / name / "README.md": ("parameters", room_text(find_step(name)))
+        for name in step_names()
+    }
+    pages[ROOT / "docs" / "architecture.md"] = ("steps", steps_text())
+    stale = []
+    for path, (marker, generated) in pages.items():
+        text = path.read_text()
+        filled = fill(text, marker, generated, path)
+        if filled != text:
+            stale.append(path.relative_to(ROOT).as_posix())
+            if "--check" not in sys.argv[1:]:
+                path.write_text(filled)
+    if stale:
+        verb = "out of step, run `make docs`" if "--check" in sys.argv[1:] else "written"
+        sys.stderr.write(f"documentation {verb}: {', '.join(stale)}\n")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

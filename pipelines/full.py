@@ -1,0 +1,86 @@
+"""The whole graph: corpus, then pretraining, then publishing. There is no second definition of it.
+
+A recipe fills every parameter when the graph is compiled, so a run starts by pressing Start.
+"""
+
+from kfp import dsl
+
+from components.publishing.component import publishing
+from pipelines.corpus import corpus
+from pipelines.pretraining import pretraining
+
+
+@dsl.pipeline(
+    name="codekiln",
+    description="Public source code in, a trained and measured code language model out",
+)
+def full(
+    crawl_config: dict,
+    clean_config: dict,
+    dedup_config: dict,
+    decontamination_config: dict,
+    tokenizer_config: dict,
+    packing_config: dict,
+    training_config: dict,
+    generation_config: dict,
+    sandbox_config: dict,
+    scoring_config: dict,
+    publishing_config: dict,
+    data_root: str,
+    workers: int,
+    threads: int,
+):
+    """Public source code in, a trained and measured code language model out.
+
+    Args:
+        crawl_config: what is crawled.
+        clean_config: which rules drop a file.
+        dedup_config: what counts as a duplicate.
+        decontamination_config: which benchmarks must not be in the corpus.
+        tokenizer_config: the vocabulary.
+        packing_config: which repositories are held out.
+        training_config: model, optimizer and schedule.
+        generation_config: which problems, how many samples, at which temperature.
+        sandbox_config: limits of a program.
+        scoring_config: k, intervals.
+        publishing_config: the model's name, allowed licences.
+        data_root: where artifacts live.
+        workers: processes at once, 0 for every core.
+        threads: threads of a step that computes in one process, 0 for every core.
+    """
+    where = {"data_root": data_root, "workers": workers, "threads": threads}
+
+    data = corpus(
+        crawl_config=crawl_config,
+        clean_config=clean_config,
+        dedup_config=dedup_config,
+        decontamination_config=decontamination_config,
+        tokenizer_config=tokenizer_config,
+        packing_config=packing_config,
+        **where,
+    )
+    trained = pretraining(
+        tokens=data.outputs["tokens"],
+        tokenizer=data.outputs["tokenizer"],
+        training_config=training_config,
+        generation_config=generation_config,
+        sandbox_config=sandbox_config,
+        scoring_config=scoring_config,
+        **where,
+    )
+    # Step 11: the model folder with its cards, and the report.
+    published = publishing(
+        crawl=data.outputs["crawl"],
+        clean=data.outputs["clean"],
+        dedup=data.outputs["dedup"],
+        decontamination=data.outputs["decontamination"],
+        tokenizer=data.outputs["tokenizer"],
+        tokens=data.outputs["tokens"],
+        model=trained.outputs["model"],
+        samples=trained.outputs["samples"],
+        verdicts=trained.outputs["verdicts"],
+        scores=trained.outputs["scores"],
+        config=publishing_config,
+        **where,
+    )
+    published.set_caching_options(False)

@@ -1,0 +1,266 @@
+"""The layers of near-dedup, each against its definition or a peer."""
+
+import itertools
+import random
+import re
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from datasketch import MinHash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.dedup import shingles
+from components.dedup.bands import Buckets, band_keys, buckets_of
+from components.dedup.clusters import Forest, Join
+from components.dedup.exact import first_copies, gpt_cc_key
+from components.dedup.shingles import GRAM_BASE, WORD_BASE, WORD_OFFSET, gram_sets
+from components.dedup.signatures import EMPTY, permutations, sign
+from components.dedup.verification import jaccard
+
+MASK = (1 << 64) - 1
+TEXTS = st.text(alphabet="ab_Z9 \n\t.é(\U0001f600", max_size=60)
+
+
+def mixed(value: int) -> int:
+    value ^= value >> 33
+    value = value * 0xFF51AFD7ED558CCD & MASK
+    value ^= value >> 33
+    value = value * 0xC4CEB9FE1A85EC53 & MASK
+    return value ^ value >> 33
+
+
+def polynomial(values: "list[int] | bytes", base: int) -> int:
+    return sum(value * pow(base, place, 1 << 64) for place, value in enumerate(values)) & MASK
+
+
+def words_of(text: str, splitter: str) -> list[str]:
+    if splitter == "runs":
+        return re.findall(r"[A-Za-z0-9_]+", text)
+    return re.split(r"[^A-Za-z0-9_]", text)
+
+
+def grams_by_definition(text: str, ngram_words: int, splitter: str) -> set[int]:
+    words = [
+        mixed(polynomial(word.encode(), WORD_BASE) + WORD_OFFSET & MASK)
+        for word in words_of(text, splitter)
+    ]
+    return {
+        mixed(polynomial(words[start : start + ngram_words], GRAM_BASE))
+        for start in range(len(words) - ngram_words + 1)
+    }
+
+
+@given(st.lists(TEXTS, max_size=8), st.sampled_from([1, 2, 5]), st.sampled_from([1, 70, 10_000]))
+@settings(max_examples=150, deadline=None)
+def test_gram_sets_are_those_of_the_definition_whatever_the_slab(
+    texts: list[str], ngram_words: int, slab_bytes: int
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shingles, "SLAB_BYTES", slab_bytes)
+        for splitter in ("runs", "bigcode"):
+            sets = gram_sets([text.encode() for text in texts], ngram_words, splitter)
+            assert len(sets) == len(texts)
+            for number, text in enumerate(texts):
+                expected = sorted(grams_by_definition(text, ngram_words, splitter))
+                assert sets[number].tolist() == expected
+
+
+def test_a_document_larger_than_a_slab_is_hashed_whole():
+    text = " ".join(f"word{i}" for i in range(200_000))
+    sets = gram_sets([b"a b c d e", text.encode(), b"a b c d e"], 5, "runs")
+    assert np.diff(sets.offsets).tolist() == [1, 199_996, 1]
+    assert sets[0].tolist() == sets[2].tolist()
+
+
+def test_indentation_votes_for_similarity_with_bigcodes_splitter_only():
+    left, right = b"        a\n        b\n        c\n", b"        x\n        y\n        z\n"
+    for splitter, expected in (("runs", 0.0), ("bigcode", 0.25)):
+        sets = gram_sets([left, right], 3, splitter)
+        assert (jaccard(sets[0], sets[1]) > 0) == (expected > 0)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.sampled_from([1, 7, 252]), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_signatures_are_bit_identical_to_datasketch(texts: list[str], length: int, seed: int):
+    sets = gram_sets([text.encode() for text in texts], 2, "runs")
+    signatures = sign(sets, length, seed)
+    for document in range(len(sets)):
+        peer = MinHash(
+            num_perm=length,
+            seed=seed,
+            scheme="affine32",
+            hashfunc=lambda data: struct.unpack("<I", data)[0],
+        )
+        for gram in sets[document].tolist():
+            peer.update(struct.pack("<I", gram & 0xFFFFFFFF))
+        assert signatures[document].tolist() == peer.hashvalues.tolist()
+
+
+def test_a_set_longer_than_a_tile_is_signed_as_datasketch_signs_it():
+    text = " ".join(f"w{i}" for i in range(1500))
+    sets = gram_sets([text.encode()], 5, "runs")
+    peer = MinHash(num_perm=64, scheme="affine32", hashfunc=lambda data: int(data))
+    for gram in sets[0].tolist():
+        peer.update(str(gram & 0xFFFFFFFF))
+    assert sign(sets, 64, 1)[0].tolist() == peer.hashvalues.tolist()
+
+
+def test_permutations_are_datasketchs():
+    factors, summands = permutations(252, 1)
+    peer = MinHash(num_perm=252, seed=1, scheme="affine32").permutations
+    assert factors.tolist() == list(peer[0])
+    assert summands.tolist() == list(peer[1])
+
+
+def test_the_empty_set_has_datasketchs_empty_signature():
+    sets = gram_sets([b"too short"], 5, "runs")
+    assert (sign(sets, 4, 1) == EMPTY).all()
+
+
+def test_band_keys_are_equal_exactly_where_all_rows_are():
+    generator = np.random.default_rng(0)
+    signatures = generator.integers(0, 2, (40, 12), dtype=np.uint32)
+    keys = band_keys(signatures, bands=4, rows=3)
+    assert keys.shape == (4, 40)
+    for band, left, right in itertools.product(range(4), range(40), range(40)):
+        rows = slice(3 * band, 3 * band + 3)
+        equal = (signatures[left, rows] == signatures[right, rows]).all()
+        assert (keys[band, left] == keys[band, right]) == equal
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+@settings(deadline=None)
+def test_buckets_give_every_pair_of_equal_keys_once(keys: list[int]):
+    buckets = buckets_of(np.array(keys, np.uint64), np.arange(len(keys)) * 10)
+    pairs = [
+        pair
+        for distance in range(1, len(keys))
+        for pair in zip(*(side.tolist() for side in buckets.pairs(distance)), strict=True)
+    ]
+    expected = [
+        (10 * left, 10 * right)
+        for left, right in itertools.combinations(range(len(keys)), 2)
+        if keys[left] == keys[right]
+    ]
+    assert sorted(pairs) == expected
+
+
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
+def test_jaccard_is_intersection_over_union(left: set[int], right: set[int]):
+    value = jaccard(np.array(sorted(left), np.uint64), np.array(sorted(right), np.uint64))
+    assert value == (len(left & right) / len(left | right) if left | right else 0.0)
+
+
+def components_of(size: int, pairs: "list[tuple[int, int]]") -> list[int]:
+    """The lowest document of each one's component, the slow way."""
+    lowest = list(range(size))
+    for _ in range(size):
+        for left, right in pairs:
+            lowest[left] = lowest[right] = min(lowest[left], lowest[right])
+    return lowest
+
+
+@given(st.data(), st.integers(1, 25))
+@settings(deadline=None)
+def test_the_forest_finds_the_components_in_any_order(data: st.DataObject, size: int):
+    numbers = st.integers(0, size - 1)
+    pairs = data.draw(st.lists(st.tuples(numbers, numbers), max_size=40))
+    forest = Forest(size)
+    for start in range(0, len(pairs), 7):
+        part = np.array(pairs[start : start + 7], dtype=np.int64)
+        forest.union(part[:, 0], part[:, 1])
+    assert forest.roots(np.arange(size)).tolist() == components_of(size, pairs)
+
+
+class CountingSets:
+    """Sets that note which pairs were compared, by the order in which they are read."""
+
+    def __init__(self, sets: "list[set[int]]") -> None:
+        self.sets = [np.array(sorted(numbers), np.uint64) for numbers in sets]
+        self.read: list[int] = []
+
+    def __getitem__(self, document: int) -> "np.ndarray":
+        self.read.append(document)
+        return self.sets[document]
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 5), min_size=1), min_size=2, max_size=12),
+    st.data(),
+    st.sampled_from([0.3, 0.5, 0.7, 1.0]),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_join_unites_exactly_the_similar_pairs_that_share_a_bucket(
+    numbers: "list[set[int]]", data: st.DataObject, threshold: float
+):
+    size = len(numbers)
+    band = st.lists(st.integers(0, 3), min_size=size, max_size=size)
+    bands = data.draw(st.lists(band, max_size=4))
+    sets = CountingSets(numbers)
+    join = Join(sets, threshold, size)
+    join.join_bands(buckets_of(np.array(keys, np.uint64), np.arange(size)) for keys in bands)
+    similar = [
+        (left, right)
+        for left, right in itertools.combinations(range(size), 2)
+        if any(keys[left] == keys[right] for keys in bands)
+        and len(numbers[left] & numbers[right]) / len(numbers[left] | numbers[right]) >= threshold
+    ]
+    assert join.forest.roots(np.arange(size)).tolist() == components_of(size, similar)
+    compared = list(zip(sets.read[::2], sets.read[1::2], strict=True))
+    assert len(compared) == len(set(compared)) == join.num_compared
+
+
+def test_a_large_bucket_of_copies_costs_a_comparison_each():
+    join = Join(CountingSets([{1, 2, 3}] * 500), 0.7, 500)
+    same = Buckets(np.arange(500), np.zeros(500, np.int64))
+    join.join_bands([same] * 10)
+    assert join.num_compared == 499
+    assert set(join.forest.roots(np.arange(500)).tolist()) == {0}
+
+
+def test_the_default_bands_find_nearly_all_pairs_at_the_threshold():
+    shuffle = random.Random(7)
+    found, pairs = 0, 300
+    for _ in range(pairs):
+        shared = {shuffle.getrandbits(64) for _ in range(140)}
+        sides = [shared | {shuffle.getrandbits(64) for _ in range(30)} for _ in range(2)]
+        flat = np.array([*sorted(sides[0]), *sorted(sides[1])], dtype=np.uint64)
+        sets = shingles.GramSets(np.array([0, 170, 340]), flat)
+        assert jaccard(sets[0], sets[1]) == 0.7
+        keys = band_keys(sign(sets, 252, 1), 42, 6)
+        found += bool((keys[:, 0] == keys[:, 1]).any())
+    assert found >= 0.98 * pairs
+
+
+def test_gpt_ccs_key_takes_different_programs_for_equal():
+    for left, right in (("a = b + c", "a = b - c"), ("{}", "[]"), ("x < y", "x > y")):
+        assert gpt_cc_key(left) == gpt_cc_key(right)
+    assert gpt_cc_key("a = b") != gpt_cc_key("a = c")
+
+
+def test_keys_are_equal_in_processes_with_different_hash_seeds():
+    code = (
+        "from components.dedup.exact import gpt_cc_key;"
+        "from components.dedup.shingles import gram_sets;"
+        "print(gpt_cc_key('a = b'), gram_sets([b'a b c d e f'], 5, 'runs').hashes.tolist())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_first_copies_are_the_lowest_of_equal_keys():
+    assert first_copies(["b", "a", "b", "c", "a"]).tolist() == [0, 1, 0, 3, 1]
+    assert first_copies([]).tolist() == []

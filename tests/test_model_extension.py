@@ -1,0 +1,60 @@
+"""Rows of added tokens start as copies, and no other row changes (defect T1 of GPT-CC)."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from components.artifacts.errors import ArtifactError
+from components.model.config import ModelConfig
+from components.model.extension import Extension, grow_vocabulary
+from components.model.initialization import initialize
+from components.model.names import TOKEN_EMBEDDING
+
+BASE, NEW, TAB, EOS = 50, (50, 51, 52, 53), 7, 49
+SHAPE = ModelConfig(
+    vocabulary_size=BASE, context_length=8, num_layers=1, num_heads=2, hidden_size=8
+)
+EXTENSION = Extension(new_token_ids=NEW, copy_from_id=TAB, base_vocabulary_size=BASE)
+
+
+@pytest.mark.parametrize("rows", [BASE, BASE + 4])
+def test_every_new_row_is_the_copied_row_and_the_eos_row_is_untouched(rows: int) -> None:
+    model = initialize(dataclasses.replace(SHAPE, vocabulary_size=rows), seed=1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    grown = grow_vocabulary(model, BASE + 4, EXTENSION)
+    after = grown.state_dict()
+    assert grown.config.vocabulary_size == BASE + 4
+    assert torch.equal(after[TOKEN_EMBEDDING][:BASE], before[TOKEN_EMBEDDING][:BASE])
+    assert torch.equal(after[TOKEN_EMBEDDING][EOS], before[TOKEN_EMBEDDING][EOS])
+    for new in NEW:
+        assert torch.equal(after[TOKEN_EMBEDDING][new], before[TOKEN_EMBEDDING][TAB])
+    assert all(
+        torch.equal(after[name], tensor)
+        for name, tensor in before.items()
+        if name != TOKEN_EMBEDDING
+    )
+
+
+def test_an_extension_is_read_from_the_tokenizers_file() -> None:
+    value = {"new_token_ids": list(NEW), "copy_from_id": TAB, "base_vocabulary_size": BASE}
+    assert Extension.from_bytes(json.dumps(value).encode(), "there") == EXTENSION
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"copy_from_id": 50}, {"new_token_ids": [49, 50]}, {"new_token_ids": "x"}, {"extra": None}],
+)
+def test_an_extension_that_would_overwrite_a_row_is_refused(change: dict[str, object]) -> None:
+    value: dict[str, object] = {
+        "new_token_ids": list(NEW),
+        "copy_from_id": TAB,
+        "base_vocabulary_size": BASE,
+    }
+    if "extra" in change:
+        del value["copy_from_id"]
+    else:
+        value |= change
+    with pytest.raises(ArtifactError, match=r"expected .*copy_from_id.* make the tokenizer again"):
+        Extension.from_bytes(json.dumps(value).encode(), "there")

@@ -1,0 +1,248 @@
+"""The whole graph on one machine, on a small real corpus: digests, reuse, kills, errors."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+MICRO = {
+    "crawl.max-total-bytes": "1500000",
+    "crawl.exclude": "[]",
+    "crawl.shard-bytes": "300000",
+    "tokenizer.vocabulary-size": "512",
+    "packing.validation-fraction": "0.2",
+    "packing.validation-min-repositories": "1",
+    "packing.always-training": "[]",
+    "training.max-steps": "12",
+    "training.checkpoint-every-steps": "4",
+    "training.model.num-layers": "2",
+    "training.model.hidden-size": "32",
+    "training.model.num-heads": "2",
+    "training.model.context-length": "64",
+    "generation.num-continuations": "4",
+    "generation.max-new-tokens": "16",
+    "scoring.min-lines": "1",
+}
+"""A run of the recipe `tiny` small enough for a test: every step does its real work."""
+
+SPLIT_SEED = 20_261_123
+NUM_KILLS = 6
+
+
+def command(folder, *flags, **values):
+    settings = {**MICRO, **{name.replace("_", "-"): value for name, value in values.items()}}
+    given = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    return [
+        *(sys.executable, "-m", "pipelines.cli", "run", "tiny"),
+        *("--runs", str(folder / "runs"), "--data-root", str(folder / "data"), "--threads", "1"),
+        *given,
+        *flags,
+    ]
+
+
+def run(folder, *flags, **values):
+    done = subprocess.run(command(folder, *flags, **values), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return latest_record(folder), done
+
+
+def latest_record(folder):
+    records = (folder / "runs").glob("*/run.json")
+    return json.loads(max(records, key=lambda path: path.stat().st_mtime_ns).read_text())
+
+
+def digests(record):
+    return {step["step"]: step["digest"] for step in record["steps"]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    record, done = run(folder, workers="2")
+    return folder, record, done
+
+
+def test_a_run_says_where_everything_lies(undisturbed):
+    folder, record, done = undisturbed
+    assert record["status"] == "done"
+    said = done.stdout.splitlines()[-6:]
+    for word, name in (("model", "model"), ("report", "report.html"), ("record", "run.json")):
+        line = next(line for line in said if line.split()[0] == word)
+        assert Path(line.split()[1]).exists()
+        assert line.split()[1].endswith(name)
+    assert (folder / "data" / "runs" / f"{record['id']}.json").is_file()
+
+
+def test_no_document_is_lost_on_the_way(undisturbed):
+    for step in undisturbed[1]["steps"]:
+        counts = step["counts"]
+        if "files_in" in counts:
+            dropped = sum(files for files, _ in step["drops"].values())
+            assert counts["files_in"] == counts["files"] + dropped, step["step"]
+
+
+def test_the_model_folder_loads_and_generates(undisturbed):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(undisturbed[1]["folder"]) / "model"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer("def add(a, b):\n", return_tensors="pt")
+    written = model.generate(**prompt, max_new_tokens=8, do_sample=False)
+    assert written.shape[1] == prompt.input_ids.shape[1] + 8
+
+
+def test_the_report_needs_nothing_from_outside(undisturbed):
+    page = (Path(undisturbed[1]["folder"]) / "report.html").read_text()
+    assert "<svg" in page
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#][^"']*)""", page)
+    assert [link for link in links if not link.startswith("data:")] == []
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_running_again_reuses_every_step(undisturbed):
+    folder, record, _ = undisturbed
+    again, _ = run(folder, workers="2")
+    assert [step["reused"] for step in again["steps"]] == [True] * len(record["steps"])
+    assert digests(again) == digests(record)
+    assert (Path(again["folder"]) / "report.html").is_file()
+
+
+def test_one_worker_gives_the_digests_of_two(undisturbed, tmp_path):
+    record, _ = run(tmp_path, workers="1")
+    assert digests(record) == digests(undisturbed[1])
+
+
+def test_kubeflows_local_runner_gives_the_digests_of_the_walk(undisturbed, tmp_path):
+    record, _ = run(tmp_path, "--through", "kfp", workers="2")
+    assert digests(record) == digests(undisturbed[1])
+    assert (Path(record["folder"]) / "model" / "model.safetensors").is_file()
+
+
+def test_kubeflows_local_runner_is_kept_from_rewriting_a_path(tmp_path):
+    done = subprocess.run(
+        command(tmp_path / "python3.11", "--through", "kfp"), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "expected no 'python3' in" in done.stderr.splitlines()[-1]
+
+
+def living(mark):
+    """Every process that inherited a mark in its environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            marked = mark.encode() in path.read_bytes()
+            state = (path.parent / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if marked and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_digests(
+    undisturbed, tmp_path, wait_until_gone
+):
+    """Kill the supervisor or a step at random moments, then run to the end."""
+    chance = random.Random(SPLIT_SEED)
+    whole_s = undisturbed[1]["seconds"]
+    for number in range(NUM_KILLS):
+        mark = f"CODEKILN_TEST_MARK={uuid.uuid4().hex}"
+        name, value = mark.split("=")
+        process = subprocess.Popen(
+            command(tmp_path, workers="2"),
+            env={**os.environ, name: value},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.1, 0.5) * whole_s)
+        family = living(mark)
+        victims = family if number % 2 else [process.pid]
+        for victim in chance.sample(victims, 1):
+            os.kill(victim, signal.SIGKILL)
+        if number % 2:
+            process.wait(120)
+        else:
+            process.wait()
+        wait_until_gone([pid for pid in {*family, *living(mark)} if pid != os.getpid()])
+    record, _ = run(tmp_path, workers="2")
+    assert digests(record) == digests(undisturbed[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["run", "tinny"], "unknown recipe 'tinny' in codekiln: did you mean 'tiny'?"),
+        (["run", "tiny", "--training.max-stepps", "3"], "did you mean '--training.max-steps'?"),
+        (["run", "tiny", "--dedup.threshold", "7"], "expected threshold 0.01 to 1, got 7.0"),
+        (["rnu"], "unknown command 'rnu' in codekiln: did you mean 'run'?"),
+        (["compile", "tiny"], "--out"),
+        (["crawl", "--output", "out", "--languages", "Pyhton"], "did you mean 'Python'?"),
+        (["clean", "--output", "out", "--documents", "nowhere"], "no manifest.json: run the step"),
+    ],
+)
+def test_a_wrong_command_is_one_line_that_helps(tmp_path, arguments, text):
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 or done.returncode == 1
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failing_step_ends_the_run_with_its_own_error_and_the_logs_place(undisturbed, tmp_path):
+    done = subprocess.run(
+        command(tmp_path, **{"crawl.max-total-bytes": "1", "workers": "1"}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("codekiln run: error: step crawl failed: ")
+    assert last.endswith("log.txt")
+    assert Path(last.rpartition(" ")[2]).is_file()
+
+
+def test_a_run_beside_another_on_the_same_key_is_refused(undisturbed, tmp_path):
+    first = subprocess.Popen(
+        command(tmp_path, workers="1"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "data" / "crawl").glob(".*.lease")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        second = subprocess.run(command(tmp_path, workers="1"), capture_output=True, text=True)
+        assert second.returncode == 1
+        assert "another run is writing" in second.stderr.splitlines()[-1]
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_another_package_named_components_is_noticed(tmp_path):
+    (tmp_path / "components").mkdir()
+    (tmp_path / "components" / "__init__.py").write_text("raise SystemExit('decoy')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pipelines.cli", "recipes"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "tiny" in done.stdout
