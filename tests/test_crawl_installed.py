@@ -17,8 +17,6 @@ from components.artifacts.tally import Tally
 from components.crawl import installed
 from components.crawl.config import EXCLUDED
 
-Environment = Any
-
 
 class FakeEnvironment:
     """A standard library and a site-packages folder, filled by a test."""

@@ -171,8 +171,8 @@ def test_the_best_copy_has_most_stars_then_the_first_repository_and_path(
         document("z.py", " ".join(changed(program(3), 1, 1)), repo="y/y", stars=9),
         document("y.py", text, repo="y/y", stars=9),
     ]
-    for order in itertools.permutations(rows):
-        made = make_step("dedup", {"documents": documents_of(list(order))})
+    for order in (rows, rows[::-1], rows[2:] + rows[:2], [rows[i] for i in (1, 3, 0, 2)]):
+        made = make_step("dedup", {"documents": documents_of(order)})
         assert kept_paths(made.artifact) == ["y.py"]
 
 

@@ -45,5 +45,6 @@ def gpt_cc() -> CleanConfig:
         max_chars_per_newline=200.0,
         max_digit_share=0.8,
         min_alphanumeric_share=0.0,
+        min_comment_alphanumeric_share=0.0,
         syntax_version="",
     )

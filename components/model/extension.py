@@ -21,8 +21,13 @@ class Extension:
     """Which tokens were added to a vocabulary, and which token they start as."""
 
     new_token_ids: tuple[int, ...]
-    copy_from_id: int
+    """Empty where the tokenizer was trained, not extended."""
+
+    copy_from_id: int | None
+    """The token whose row they start as; None where there are no new tokens."""
+
     base_vocabulary_size: int
+    """Rows before the extension."""
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Extension":
@@ -33,9 +38,10 @@ class Extension:
         """
         try:
             value = json.loads(data)
+            new = tuple(int(token) for token in value["new_token_ids"])
             extension = cls(
-                new_token_ids=tuple(int(new) for new in value["new_token_ids"]),
-                copy_from_id=int(value["copy_from_id"]),
+                new_token_ids=new,
+                copy_from_id=int(value["copy_from_id"]) if new else None,
                 base_vocabulary_size=int(value["base_vocabulary_size"]),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -43,11 +49,8 @@ class Extension:
                 f"expected new_token_ids, copy_from_id and base_vocabulary_size in extension.json "
                 f"of {where}, got {data[:80]!r} ({error!r}): make the tokenizer again"
             ) from None
-        base = extension.base_vocabulary_size
-        if (
-            not 0 <= extension.copy_from_id < base
-            or min(extension.new_token_ids, default=base) < base
-        ):
+        base, source = extension.base_vocabulary_size, extension.copy_from_id
+        if new and not (source is not None and 0 <= source < base <= min(new)):
             raise ArtifactError(
                 f"expected copy_from_id below base_vocabulary_size and new tokens from it on, got "
                 f"{extension} in {where}: make the tokenizer again"
@@ -70,7 +73,8 @@ def grow_vocabulary(model: GptNeo, vocabulary_size: int, extension: Extension) -
     rows = torch.zeros(vocabulary_size, old.shape[1], dtype=old.dtype)
     kept = min(len(old), vocabulary_size)
     rows[:kept] = old[:kept]
-    rows[list(extension.new_token_ids)] = old[extension.copy_from_id].clone()
+    if extension.copy_from_id is not None:
+        rows[list(extension.new_token_ids)] = old[extension.copy_from_id].clone()
     config = model.config
     grown = dataclasses.replace(config, vocabulary_size=vocabulary_size)
     return model_of(grown, {**state, TOKEN_EMBEDDING: rows})

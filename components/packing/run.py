@@ -1,5 +1,6 @@
 """The packing step: measure repositories, hold some out, encode every shard."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
 
@@ -34,10 +35,16 @@ def run(
             "look at the summary of the step before for what it dropped"
         )
     holdout = hold_out(sizes, config)
+    _share_cores(min(engine.workers, len(entries)))
     work = partial(encode_shard, documents, tokenizer, frozenset(holdout.repositories))
     tally = map_shards(engine, output, work, entries, "packing")
     _check_splits(tally, tokenizer)
     return Report(tally=tally, measures=_measure(tally), markdown=_describe(tally, holdout, config))
+
+
+def _share_cores(num_processes: int) -> None:
+    """Use either several processes or the threads of `tokenizers`; both at once cost a quarter."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if num_processes > 1 else "true")
 
 
 def _check_vocabulary(tokenizer: Artifact) -> None:

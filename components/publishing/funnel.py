@@ -48,11 +48,16 @@ class Stage:
         return sum(files for files, _ in amounts), sum(size for _, size in amounts)
 
 
-def draw_funnel(stages: Sequence[Stage]) -> str:
-    """Draw the stream from what was found to what was kept at the end, heights by bytes."""
+def draw_funnel(stages: Sequence[Stage], start: str) -> str:
+    """Draw the stream from what came to what was kept at the end, heights by bytes.
+
+    Args:
+        stages: in order.
+        start: name of what comes into the first.
+    """
     found = max(1, stages[0].came[1])
     spacing = (WIDTH - 120) / len(stages)
-    parts = [_DEFINITIONS, _draw_head(0.0, "found", stages[0].came)]
+    parts = [_DEFINITIONS, _draw_head(0.0, start, stages[0].came)]
     for index, stage in enumerate(stages):
         parts.append(_draw_stage(stage, 10.0 + index * spacing, spacing, found))
     lines = max(min(NUM_REASONS, len(stage.reasons)) for stage in stages)

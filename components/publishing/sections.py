@@ -32,6 +32,9 @@ from components.publishing.tables import (
 
 NUM_BARS = 10
 
+MIN_PICTURED_SHARE = 0.3
+"""Share of the bytes found that the crawl keeps, below which the funnel's picture starts after it."""
+
 
 def draw_lead(facts: Facts) -> str:
     """Under the title: the run in one sentence, then its headline numbers."""
@@ -111,7 +114,15 @@ def describe_corpus(facts: Facts) -> Section:
         f"{spell_files(first.came[0])} were found and {spell_files(last.kept[0])} kept. Every file "
         "that is missing at the end left for a reason that is counted here."
     )
-    body = f"<p>{escape_html(text)}</p>{draw_funnel(stages)}"
+    pictured, start = stages, "found"
+    if first.kept[1] < MIN_PICTURED_SHARE * first.came[1]:
+        # A crawl that takes a small share of what it sees leaves a stream too thin to read.
+        pictured, start = stages[1:], "crawled"
+        text += (
+            f" The crawl took {spell_bytes(first.kept[1])} of {spell_bytes(first.came[1])}; the "
+            "picture starts there."
+        )
+    body = f"<p>{escape_html(text)}</p>{draw_funnel(pictured, start)}"
     return Section(
         "corpus", "Corpus", body + draw_details("Every reason, in files and bytes", table)
     )

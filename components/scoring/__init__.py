@@ -1,1 +1,1 @@
-"""Turn verdicts into pass@k with intervals, and continuations into the share of lines that parse."""
+"""Turn verdicts into pass@k with intervals, and measure how many lines of a model parse."""

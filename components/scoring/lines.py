@@ -1,7 +1,8 @@
 """Which lines of a continuation count: signal for models whose pass@1 is still zero.
 
-A continuation is cut at both ends, so its first and its last line are left out. Of the others, a
-line counts, its indentation taken off, unless it
+A continuation is cut at both ends, so its first and its last line are left out. One without any
+newline is taken whole as one line: a model that has not learned to end a line must not escape the
+measure. Of the lines left, one counts, its indentation taken off, unless it
 
 - is blank,
 - is a comment and nothing else (`#` first),
@@ -27,7 +28,8 @@ def counted_lines(text: str) -> list[str]:
 
 
 def _whole_lines(text: str) -> Iterable[str]:
-    return text.split("\n")[1:-1]
+    lines = text.split("\n")
+    return lines[1:-1] if len(lines) > 1 else lines
 
 
 def _counts(line: str) -> bool:

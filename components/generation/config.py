@@ -1,0 +1,95 @@
+"""What is generated, and the declaration of the step."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from components.artifacts.errors import ConfigError
+from components.artifacts.tokens import TOKENS
+from components.stage.config import Config, Within
+from components.stage.step import Step
+
+STOP_STRINGS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
+"""PyCodeGPT's list (`eval_human_eval.py`): Codex's five with decorators added."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationConfig(Config):
+    """How a model is sampled."""
+
+    benchmarks: tuple[str, ...] = ("easy", "humaneval")
+    """Benchmarks to write samples for: `easy`, `humaneval`, or paths of local JSON-lines files of
+    HumanEval's shape."""
+
+    samples_per_problem: Annotated[tuple[int, ...], Within(1, 10_000)] = (10,)
+    """Samples of each problem: one number for all benchmarks, or one for each in their order."""
+
+    max_new_tokens: Annotated[tuple[int, ...], Within(1, 65_536)] = (256,)
+    """Tokens of a sample, at most: one number for all benchmarks, or one for each. With 100, 30 of
+    HumanEval's 164 reference solutions would be cut (measured with a vocabulary of 4,096)."""
+
+    temperature: Annotated[float, Within(0.0, 10.0)] = 0.2
+    """Divides the logits; 0 takes the most likely token. 0.2 is usual for pass@1, 0.8 for
+    pass@100."""
+
+    top_p: Annotated[float, Within(0.0, 1.0)] = 0.95
+    """Nucleus: the most likely tokens that together have this probability are kept; 1 is off."""
+
+    top_k: Annotated[int, Within(0, 65_536)] = 0
+    """How many of the most likely tokens are kept; 0 is off."""
+
+    stop_strings: tuple[str, ...] = STOP_STRINGS
+    """A sample ends before the earliest of these in its own text."""
+
+    prompt: Literal["auto", "raw", "stripped"] = "auto"
+    """Whether the blanks at a prompt's end are taken off before the model sees it. `auto` asks the
+    tokenizer: raw where a prompt's tokens begin the tokens of prompt and solution together."""
+
+    seed: Annotated[int, Within(0)] = 0
+    """Every (problem, sample) and every continuation has a random stream of its own made of it."""
+
+    batch_size: Annotated[int, Within(1, 65_536)] = 64
+    """Rows that are sampled together; a batch is also what a crash costs."""
+
+    num_continuations: Annotated[int, Within(0, 100_000)] = 96
+    """Held-out Python passages that are continued by the trained and an untrained model."""
+
+    prefix_tokens: Annotated[int, Within(1, 65_536)] = 64
+    """Tokens of a passage that a model is given."""
+
+    continuation_tokens: Annotated[int, Within(1, 65_536)] = 96
+    """Tokens that it writes, and that are compared with what really follows."""
+
+    continuation_temperature: Annotated[float, Within(0.0, 10.0)] = 0.8
+    """Divides the logits of continuations; nothing is cut off by `top_p` or `top_k` there."""
+
+    def check(self) -> None:
+        """Refuse lists that do not fit the benchmarks."""
+        for name in ("samples_per_problem", "max_new_tokens"):
+            values = getattr(self, name)
+            if len(values) not in (1, len(self.benchmarks)):
+                raise ConfigError(
+                    f"expected one value of {name} or one for each of {len(self.benchmarks)} "
+                    f"benchmarks, got {list(values)!r} in GenerationConfig"
+                )
+        if "" in self.stop_strings:
+            raise ConfigError(
+                f"expected stop strings with text, got {list(self.stop_strings)!r} in "
+                "GenerationConfig: an empty one would stop at once"
+            )
+
+    def for_benchmark(self, index: int) -> tuple[int, int]:
+        """Samples a problem and new tokens of the benchmark of an index."""
+        samples, tokens = self.samples_per_problem, self.max_new_tokens
+        return samples[index % len(samples)], tokens[index % len(tokens)]
+
+
+STEP = Step(
+    name="generation",
+    version=1,
+    kind="samples",
+    summary="Sample completions of benchmark problems, and continuations of held-out code.",
+    config=GenerationConfig,
+    inputs={"model": "model", "tokens": TOKENS},
+    observed=True,
+    extra="torch",
+)

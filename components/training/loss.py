@@ -1,0 +1,84 @@
+"""Cross-entropy of the next token, without ever holding the logits of a whole batch.
+
+Shapes: N tokens, D hidden size, V vocabulary, C tokens of a chunk.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK_ELEMENTS = 2**20
+"""Logits held at once: 4 MB in float32, so that a chunk stays in the processor's caches."""
+
+SMALLEST = torch.finfo(torch.float32).tiny
+"""A smaller probability counts as this one: a loss of 87 nats, and never infinite."""
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """The output layer and the mean cross-entropy in one, with the gradients made on the way.
+
+    A chunk's logits become its probabilities and then its gradient in one buffer, and both matrix
+    products of the backward pass follow at once (as in Liger Kernel, Hsu et al. 2024). Kept for
+    the backward pass: [N, D] and [V, D] instead of several [N, V].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss in nats: hidden [N, D], weight [V, D], targets [N]; float32 or bfloat16."""
+        count = len(targets)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros(weight.shape, dtype=torch.float32)
+        losses = torch.empty(count)
+        rows = chunk_rows(weight)
+        for start in range(0, count, rows):
+            chunk = slice(start, start + rows)
+            held, wanted = hidden[chunk], targets[chunk, None]
+            gradient = torch.softmax(held @ weight.T, -1, dtype=torch.float32)
+            losses[chunk] = gradient.gather(1, wanted)[:, 0].clamp_min(SMALLEST).log_().neg_()
+            gradient.scatter_add_(1, wanted, torch.full(wanted.shape, -1.0)).div_(count)
+            narrow = gradient.to(weight.dtype)
+            torch.mm(narrow, weight, out=grad_hidden[chunk])
+            if narrow.dtype == torch.float32:
+                grad_weight.addmm_(narrow.T, held)
+            else:
+                grad_weight += narrow.T @ held
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return losses.mean()
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        """The gradients of hidden and weight."""
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad_output.to(grad_hidden.dtype), grad_weight * grad_output, None
+
+
+def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mean cross-entropy in nats, with gradients.
+
+    Args:
+        hidden: [..., D], what the model made of each token.
+        weight: [V, D], the output layer.
+        targets: [...], the token that follows each.
+        dtype: what the matrices are multiplied in.
+    """
+    loss: Tensor = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden.flatten(0, -2).to(dtype), weight.to(dtype), targets.flatten()
+    )
+    return loss
+
+
+def next_token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy of each token in nats, [N] of hidden [N, D], without gradients."""
+    rows = chunk_rows(weight)
+    parts = [
+        F.cross_entropy(held @ weight.T, wanted, reduction="none")
+        for held, wanted in zip(hidden.split(rows), targets.split(rows), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def chunk_rows(weight: Tensor) -> int:
+    """Tokens of a chunk, C, for an output layer [V, D]."""
+    return max(16, CHUNK_ELEMENTS // len(weight))
