@@ -78,6 +78,7 @@ def _check_origin() -> None:
 def _run(argv: Sequence[str]) -> int:
     parser = OneLineParser(
         prog="codekiln run",
+        usage="codekiln run RECIPE [--data-root DIR] [--STEP.NAME VALUE ...]",
         description="Run a recipe on this machine: the compiled graph, a process a step. What is "
         "finished is reused; a killed run goes on where it was.",
         allow_abbrev=False,
@@ -99,7 +100,9 @@ def _run(argv: Sequence[str]) -> int:
     add_config_flags(
         parser.add_argument_group("execution (never changes what comes out)"), Execution
     )
-    add_config_flags(parser.add_argument_group("recipe (what is computed)"), Recipe)
+    for step in step_names():
+        group = parser.add_argument_group(f"recipe: {step}")
+        add_config_flags(group, find_step(step).config, prefix=f"{step}.")
     arguments = parser.parse_known(argv)
     recipe = read_config_flags(arguments, find_recipe(arguments.recipe))
     execution = read_config_flags(arguments, Execution())

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -123,16 +124,30 @@ def test_the_parser_ends_with_the_checker_and_with_its_parent(
         assert checker._child is not None
         ended = checker._child.pid
     wait_until_gone([ended])
-    told, tell = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        orphaned = SyntaxChecker("3.11", cpu_s=10, memory_bytes=1000 * MEGABYTES)
-        orphaned.reason("x = 1\n")
-        assert orphaned._child is not None
-        os.write(tell, str(orphaned._child.pid).encode())
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(parent, 0)
-    wait_until_gone([int(os.read(told, 100))])
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_PARENT], stdout=subprocess.PIPE, check=False, timeout=60
+    )
+    assert killed.returncode == -signal.SIGKILL
+    orphan, holder = map(int, killed.stdout.split())
+    try:
+        wait_until_gone([orphan])
+    finally:
+        os.kill(holder, signal.SIGKILL)
+
+
+KILLED_PARENT = """
+import os, signal, subprocess, sys
+from components.clean.syntax import SyntaxChecker
+checker = SyntaxChecker("3.11", cpu_s=10, memory_bytes=1_000_000_000)
+checker.reason("x = 1")
+holder = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(60)"],
+    pass_fds=[checker._child.stdin.fileno()], stdout=subprocess.DEVNULL,
+)
+print(checker._child.pid, holder.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A holder keeps the pipe open, so the end of stdin is not what ends the parser."""
 
 
 def test_a_cut_off_request_ends_the_worker_without_an_answer() -> None:

@@ -218,7 +218,7 @@ def test_the_step_drops_by_the_first_rule_and_lists_every_span(
     assert {reason: files for reason, (files, _) in drops.items()} == {DOCSTRING: 1, SOLUTION: 1}
     spans = read_rows(made.artifact, "spans")
     assert [(row["path"], row["task_id"], row["rule"]) for row in spans] == [
-        ("solution.py", "HumanEval/31", SOLUTION),
+        *(("solution.py", "HumanEval/31", rule) for rule in (SOLUTION, NGRAMS)),
         *(("whole.py", "HumanEval/0", rule) for rule in RULES),
     ]
     contents = {row["path"]: row["content"] for row in (whole, only_solution)}

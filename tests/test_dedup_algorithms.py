@@ -13,7 +13,7 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dedup import shingles
+from components.dedup import shingles, signatures
 from components.dedup.bands import Buckets, band_keys, buckets_of
 from components.dedup.clusters import Forest, Join
 from components.dedup.exact import first_copies, gpt_cc_key
@@ -87,7 +87,7 @@ def test_indentation_votes_for_similarity_with_bigcodes_splitter_only():
 @settings(max_examples=40, deadline=None)
 def test_signatures_are_bit_identical_to_datasketch(texts: list[str], length: int, seed: int):
     sets = gram_sets([text.encode() for text in texts], 2, "runs")
-    signatures = sign(sets, length, seed)
+    signed = sign(sets, length, seed)
     for document in range(len(sets)):
         peer = MinHash(
             num_perm=length,
@@ -97,10 +97,14 @@ def test_signatures_are_bit_identical_to_datasketch(texts: list[str], length: in
         )
         for gram in sets[document].tolist():
             peer.update(struct.pack("<I", gram & 0xFFFFFFFF))
-        assert signatures[document].tolist() == peer.hashvalues.tolist()
+        assert signed[document].tolist() == peer.hashvalues.tolist()
 
 
-def test_a_set_longer_than_a_tile_is_signed_as_datasketch_signs_it():
+@pytest.mark.parametrize("tile", [4, 512, 4096])
+def test_a_set_longer_than_a_tile_is_signed_as_datasketch_signs_it(
+    monkeypatch: pytest.MonkeyPatch, tile: int
+):
+    monkeypatch.setattr(signatures, "TILE_GRAMS", tile)
     text = " ".join(f"w{i}" for i in range(1500))
     sets = gram_sets([text.encode()], 5, "runs")
     peer = MinHash(num_perm=64, scheme="affine32", hashfunc=lambda data: int(data))
@@ -123,12 +127,12 @@ def test_the_empty_set_has_datasketchs_empty_signature():
 
 def test_band_keys_are_equal_exactly_where_all_rows_are():
     generator = np.random.default_rng(0)
-    signatures = generator.integers(0, 2, (40, 12), dtype=np.uint32)
-    keys = band_keys(signatures, bands=4, rows=3)
+    signed = generator.integers(0, 2, (40, 12), dtype=np.uint32)
+    keys = band_keys(signed, bands=4, rows=3)
     assert keys.shape == (4, 40)
     for band, left, right in itertools.product(range(4), range(40), range(40)):
         rows = slice(3 * band, 3 * band + 3)
-        equal = (signatures[left, rows] == signatures[right, rows]).all()
+        equal = (signed[left, rows] == signed[right, rows]).all()
         assert (keys[band, left] == keys[band, right]) == equal
 
 
@@ -214,11 +218,17 @@ def test_the_join_unites_exactly_the_similar_pairs_that_share_a_bucket(
     assert len(compared) == len(set(compared)) == join.num_compared
 
 
-def test_a_large_bucket_of_copies_costs_a_comparison_each():
+def test_a_large_bucket_of_copies_costs_a_comparison_each(monkeypatch: pytest.MonkeyPatch):
+    walked: list[int] = []
+    pairs = Buckets.pairs
+    monkeypatch.setattr(
+        Buckets, "pairs", lambda self, distance: walked.append(distance) or pairs(self, distance)
+    )
     join = Join(CountingSets([{1, 2, 3}] * 500), 0.7, 500)
     same = Buckets(np.arange(500), np.zeros(500, np.int64))
     join.join_bands([same] * 10)
     assert join.num_compared == 499
+    assert walked == [1] * 10
     assert set(join.forest.roots(np.arange(500)).tolist()) == {0}
 
 

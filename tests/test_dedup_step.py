@@ -203,6 +203,7 @@ def test_files_with_fewer_words_than_an_ngram_are_compared_exactly_only(
     rows = [document(f"{i}.py", text) for i, text in enumerate(texts)]
     made = make_step("dedup", {"documents": documents_of(rows)})
     assert kept_paths(made.artifact) == ["0.py", "1.py", "2.py", "3.py", "5.py", "6.py"]
+    assert made.artifact.manifest.measures["pairs_compared"] == 0
 
 
 @pytest.mark.parametrize("shards", [[], [[]], [[], []]], ids=["no shard", "one", "two"])

@@ -29,8 +29,8 @@ class Outer(Config):
     names: tuple[str, ...] = ()
     """Several."""
 
-    limit: int | None = None
-    """Off by default."""
+    limit: int = 0
+    """0 is no limit."""
 
     on: bool = True
     """A switch."""
@@ -61,6 +61,7 @@ def test_a_strange_key_lists_all():
         ("names", [1]),
         ("limit", 2.5),
         ("limit", 2**53),
+        ("limit", None),
         ("on", 1),
         ("inner", {"num_layers": 0}),
         ("inner", 3),
@@ -108,7 +109,7 @@ def test_any_json_is_read_or_refused_with_a_config_error(value):
         ("names", "a, b", {"names": ("a", "b")}),
         ("names", '["a"]', {"names": ("a",)}),
         ("mode", "exact", {"mode": "exact"}),
-        ("limit", "null", {"limit": None}),
+        ("limit", "5", {"limit": 5}),
         ("on", "false", {"on": False}),
     ],
 )

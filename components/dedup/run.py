@@ -1,6 +1,5 @@
 """Drop exact, then near duplicates: the order of the steps."""
 
-import shutil
 from collections.abc import Mapping
 from functools import partial
 
@@ -69,8 +68,6 @@ def _join_near(
 ) -> Join:
     """Spill every shard's n-grams and band keys, then join the bands in this process."""
     scratch = output.storage.scratch()
-    # What a killed run left there may be cut off.
-    shutil.rmtree(scratch)
     compared = [twins[ranks] == ranks for ranks in catalogue.ranks]
     ranks = [ranks[keep] for ranks, keep in zip(catalogue.ranks, compared, strict=True)]
     tasks = [

@@ -1,4 +1,4 @@
-"""The plan: batches of rows to write, each one committed place of the output."""
+"""The plan: batches of rows to write together."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class SampleBatch:
 
     prompts: tuple[Prompt, ...]
     sampling: Sampling
-    num_cut: int
-    """Prompts that lost their beginning."""
+    were_cut: tuple[bool, ...]
+    """[rows] whether a prompt lost its beginning."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ Batch = SampleBatch | ContinuationBatch
 def plan_samples(
     benchmark: Benchmark, index: int, codec: TextCodec, config: GenerationConfig, context: int
 ) -> list[SampleBatch]:
-    """Cut a benchmark's rows into batches, in the order of problems and samples.
+    """Cut a benchmark's rows into batches, the longest prompts first.
+
+    Rows of one batch hold about equally long prompts: a row costs what the longest one does. The
+    samples of a problem stay neighbours, because equal prompts are read once.
 
     Args:
         benchmark: its problems.
@@ -77,10 +80,11 @@ def plan_samples(
         for number in range(num_samples):
             name = f"{problem.benchmark}/{problem.task_id}/{number}"
             rows.append((problem, number, Prompt(name, ids), was_cut))
+    rows.sort(key=lambda row: -len(row[2].ids))
     batches = []
     for batch in _cut(rows, config.batch_size):
         problems, numbers, prompts, were_cut = zip(*batch, strict=True)
-        batches.append(SampleBatch(problems, numbers, prompts, sampling, sum(were_cut)))
+        batches.append(SampleBatch(problems, numbers, prompts, sampling, were_cut))
     return batches
 
 

@@ -14,10 +14,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-SHORTLIST = 512
-"""Most likely tokens looked at first: a full sort of the vocabulary costs more than a small
-model's step, and the nucleus of a trained model is rarely wider."""
-
 
 def draw_uniforms(seed: int, names: Sequence[str], count: int) -> npt.NDArray[np.float64]:
     """Uniforms in [0, 1) for each row.
@@ -55,28 +51,26 @@ def choose_tokens(
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits.double() / temperature, dim=-1)
-    if top_p == 1 and top_k == 0:
-        return _invert(probabilities, uniforms)
-    size = logits.shape[-1]
-    wanted = min(size, top_k or SHORTLIST)
-    chosen, complete = _choose_among(probabilities, uniforms, wanted, top_p)
-    rows = (~complete).nonzero()[:, 0]
-    if not top_k and wanted < size and len(rows):
-        chosen[rows] = _choose_among(probabilities[rows], uniforms[rows], size, top_p)[0]
-    return chosen
+    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+    if top_p < 1 or top_k:
+        kept = probabilities >= _least_kept(probabilities, top_p, top_k)[:, None]
+        probabilities = torch.where(kept, probabilities, 0.0)
+    return _invert(probabilities.double(), uniforms)
 
 
-def _choose_among(
-    probabilities: Tensor, uniforms: Tensor, count: int, top_p: float
-) -> tuple[Tensor, Tensor]:
-    """Tokens of the nucleus among the `count` most likely, and whether it fits: [B] each."""
-    values, ids = probabilities.topk(count, dim=-1)
-    sums = values.cumsum(dim=-1)
-    kept = torch.where(sums - values < top_p, values, 0.0)
-    kept[:, 0] = values[:, 0]
-    chosen = ids.gather(1, _invert(kept, uniforms)[:, None])[:, 0]
-    return chosen, sums[:, -1] >= top_p
+def _least_kept(probabilities: Tensor, top_p: float, top_k: int) -> Tensor:
+    """The probability of the least likely token kept, [B, V] to [B]; its equals are kept as well.
+
+    numpy sorts rows of float32 about ten times as fast as torch does on a processor.
+    """
+    ascending = np.sort(probabilities.cpu().numpy(), axis=-1)
+    ranked = ascending[:, ::-1]
+    before = ranked.cumsum(axis=-1, dtype=np.float64) - ranked
+    count = np.maximum(1, (before < top_p).sum(axis=-1))
+    if top_k:
+        count = np.minimum(count, top_k)
+    least = np.take_along_axis(ranked, count[:, None] - 1, axis=-1)[:, 0]
+    return torch.from_numpy(least.copy()).to(probabilities.device)
 
 
 def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
@@ -84,5 +78,5 @@ def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
     sums = weights.cumsum(dim=-1)
     targets = uniforms.to(sums)[:, None] * sums[:, -1:]
     found = torch.searchsorted(sums, targets, right=True)[:, 0]
-    last = (weights > 0).double().cumsum(dim=-1).argmax(dim=-1)  # the last weight above zero
+    last = (weights > 0).int().cumsum(dim=-1).argmax(dim=-1)  # a target may round up to the total
     return torch.minimum(found, last)

@@ -2,29 +2,23 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Literal
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from components.artifacts.artifact import Artifact, ArtifactWriter, Draft
+from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.errors import ArtifactError, ConfigError
 from components.artifacts.rows import draft_rows
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import read_tokens
-from components.generation.batches import (
-    Batch,
-    ContinuationBatch,
-    SampleBatch,
-    plan_continuations,
-    plan_samples,
-)
-from components.generation.completion import Completion, Prompt, write_completions
+from components.generation.batches import Batch, plan_continuations, plan_samples
 from components.generation.config import GenerationConfig
-from components.generation.models import load_codec, load_model, model_config
+from components.generation.models import load_codec, model_config
 from components.generation.passages import choose_passages
 from components.generation.prompts import keeps_boundary
+from components.generation.writing import Row, write_batch
 from components.model.text import TextCodec
-from components.problems.benchmark import load_benchmarks
-from components.stage.engine import Engine, map_shards
+from components.problems.benchmark import Problem, load_benchmarks
+from components.stage.engine import Engine
 from components.stage.step import Report
 
 
@@ -52,8 +46,8 @@ def run(
         seed=config.seed,
     )
     batches += plan_continuations(passages, config)
-    work = functools.partial(write_batch, model=model)
-    tally = map_shards(engine, output, work, batches, "batches")
+    rows = write_batches(batches, model, output, engine)
+    tally = commit_rows(rows, config, output)
     return Report(tally=tally, measures=measures_of(tally), markdown=_markdown(tally, config))
 
 
@@ -94,74 +88,57 @@ def settle_prompt(config: GenerationConfig, codec: TextCodec) -> GenerationConfi
     """Replace `auto` by what the tokenizer asks for."""
     if config.prompt != "auto":
         return config
-    benchmarks = load_benchmarks(config.benchmarks)
-    problems = [problem for benchmark in benchmarks for problem in benchmark.problems]
-    choice: Literal["raw", "stripped"] = "raw" if keeps_boundary(codec, problems) else "stripped"
-    return dataclasses.replace(config, prompt=choice)
+    kept = keeps_boundary(codec, _problems(config))
+    return dataclasses.replace(config, prompt="raw" if kept else "stripped")
 
 
-def write_batch(batch: Batch, model: Artifact) -> tuple[list[Draft], Tally]:
-    """Write one batch of rows."""
-    if isinstance(batch, SampleBatch):
-        return _write_samples(batch, model)
-    return _write_continuations(batch, model)
+def write_batches(
+    batches: Sequence[Batch], model: Artifact, output: ArtifactWriter, engine: Engine
+) -> Iterator[Row]:
+    """The rows of all batches. What was written before a crash lies in the scratch folder."""
+    folder = output.storage.scratch()
+    paths = [folder / f"batch-{index:05d}.jsonl" for index in range(len(batches))]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    work = functools.partial(write_batch, model=model)
+    written = engine.map(work, [batches[index] for index in missing], "batches")
+    for index, rows in zip(missing, written, strict=True):
+        unfinished = paths[index].with_suffix(".unfinished")
+        unfinished.write_bytes(draft_rows("batch", rows).data)
+        unfinished.replace(paths[index])
+    for path in paths:
+        yield from map(json.loads, path.read_bytes().splitlines())
 
 
-def _write_samples(batch: SampleBatch, model: Artifact) -> tuple[list[Draft], Tally]:
-    codec = load_codec(model)
-    completions = write_completions(
-        load_model(model, "trained"), codec, batch.prompts, batch.sampling
-    )
-    rows = [
-        {
-            "benchmark": problem.benchmark,
-            "task_id": problem.task_id,
-            "sample": number,
-            "prompt": problem.prompt,
-            "completion": completion.text,
-            "num_tokens": completion.num_tokens,
-            "finish": completion.finish,
-        }
-        for problem, number, completion in zip(
-            batch.problems, batch.numbers, completions, strict=True
-        )
+def commit_rows(rows: Iterable[Row], config: GenerationConfig, output: ArtifactWriter) -> Tally:
+    """Sort the rows, count them, and commit them as the one place of the output."""
+    order = {
+        (problem.benchmark, problem.task_id): place
+        for place, problem in enumerate(_problems(config))
+    }
+    samples: list[Row] = []
+    continuations: list[Row] = []
+    tally = Tally()
+    for row in rows:
+        (continuations if "author" in row else samples).append(row)
+        if "author" in row:
+            tally.count(f"continuations_{row['author']}")
+            continue
+        tally.count("samples")
+        tally.count("sample_tokens", row["num_tokens"])
+        tally.count(f"finish_{row['finish']}")
+        tally.count("prompts_cut", int(row["prompt_cut"]))
+    samples.sort(key=lambda row: (order[row["benchmark"], row["task_id"]], row["sample"]))
+    drafts = [draft_rows("samples", samples), draft_rows("continuations", continuations)]
+    output.commit(0, drafts, tally)
+    return tally
+
+
+def _problems(config: GenerationConfig) -> list[Problem]:
+    return [
+        problem
+        for benchmark in load_benchmarks(config.benchmarks)
+        for problem in benchmark.problems
     ]
-    tally = Tally(counts={"samples": len(rows), "prompts_cut": batch.num_cut})
-    for completion in completions:
-        tally.count("sample_tokens", completion.num_tokens)
-        tally.count(f"finish_{completion.finish}")
-    return [draft_rows("samples", rows)], tally
-
-
-def _write_continuations(batch: ContinuationBatch, model: Artifact) -> tuple[list[Draft], Tally]:
-    codec = load_codec(model)
-    if batch.author == "real":
-        texts = [codec.decode(passage.following) for passage in batch.passages]
-    else:
-        texts = [completion.text for completion in _continue(batch, model, codec)]
-    rows = [
-        {
-            "author": batch.author,
-            "index": batch.first + place,
-            "repo": passage.repo,
-            "path": passage.path,
-            "prefix": codec.decode(passage.prefix),
-            "text": text,
-        }
-        for place, (passage, text) in enumerate(zip(batch.passages, texts, strict=True))
-    ]
-    return [draft_rows("continuations", rows)], Tally(
-        counts={f"continuations_{batch.author}": len(rows)}
-    )
-
-
-def _continue(batch: ContinuationBatch, model: Artifact, codec: TextCodec) -> list[Completion]:
-    """Both models get the same random numbers for a passage."""
-    prompts = [
-        Prompt(f"continuation/{batch.first + place}", passage.prefix)
-        for place, passage in enumerate(batch.passages)
-    ]
-    return write_completions(load_model(model, batch.author), codec, prompts, batch.sampling)
 
 
 def measures_of(tally: Tally) -> dict[str, float]:

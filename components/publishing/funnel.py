@@ -56,10 +56,10 @@ def draw_funnel(stages: Sequence[Stage], start: str) -> str:
         start: name of what comes into the first.
     """
     found = max(1, stages[0].came[1])
-    spacing = (WIDTH - 120) / len(stages)
+    spacing = (WIDTH - 130) / len(stages)
     parts = [_DEFINITIONS, _draw_head(0.0, start, stages[0].came)]
     for index, stage in enumerate(stages):
-        parts.append(_draw_stage(stage, 10.0 + index * spacing, spacing, found))
+        parts.append(_draw_stage(stage, index * spacing, spacing, found))
     lines = max(min(NUM_REASONS, len(stage.reasons)) for stage in stages)
     height = DROP_BOTTOM + 40 + LINE * lines + (LINE if lines == NUM_REASONS else 0)
     return draw_picture(WIDTH, height, "Bytes kept and dropped by each step", parts)

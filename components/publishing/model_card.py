@@ -166,7 +166,6 @@ It comes with no guarantee of the quality of generated code."""
 def _evaluation(facts: Facts) -> str:
     parts = ["## Evaluation results"]
     parts += [_result_in_words(name, score) for name, score in benchmarks_of(facts).items()]
-    parts += [f"**Warning:** {escape_markdown(text)}" for text in facts.scores.get("warnings", [])]
     parts += [_pass_table(facts), _published_table(facts)]
     settings = [(name, spell_setting(value)) for name, value in facts.settings("samples").items()]
     parts += [f"Samples were drawn so:\n\n{markdown_table(('setting', 'value'), settings)}"]
@@ -264,6 +263,9 @@ def _likelihood(facts: Facts) -> str:
     ]
     table = markdown_table(("lines that parse as Python", "share", "interval", "lines"), rows)
     measures = facts.measures
+    warnings = "".join(
+        f"\n\n**Warning:** {escape_markdown(text)}" for text in facts.scores.get("warnings", [])
+    )
     return f"""### Held-out code
 
 | bits per byte | |
@@ -271,9 +273,9 @@ def _likelihood(facts: Facts) -> str:
 | trained model | {measures["bits_per_byte"]:.4f} |
 | same model untrained | {measures["bits_per_byte_untrained"]:.4f} |
 
-The models continued prefixes of held-out files; the last row is what its authors wrote there.
+The models continued prefixes of held-out files; the last row is what their authors wrote there.
 
-{table}"""
+{table}{warnings}"""
 
 
 def _sandbox(facts: Facts) -> str:

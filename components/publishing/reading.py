@@ -23,7 +23,7 @@ def describe_samples(facts: Facts) -> Section:
             "sample, the others their first."
         )
     ]
-    for name in benchmarks_of(facts):
+    for name in reversed(benchmarks_of(facts)):  # the easier ones first: more of them read well
         chosen = choose_samples(facts.samples, verdicts, name, facts.config.num_sample_problems)
         if chosen:
             parts.append(f"<h3>{escape_html(benchmark_title(name))}</h3>")

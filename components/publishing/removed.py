@@ -6,19 +6,20 @@ from components.publishing.escaping import clip, escape_html
 from components.publishing.facts import Facts, Row
 from components.publishing.page import Section, draw_note, draw_table
 
-MAX_MEMBERS = 6
+MAX_MEMBERS = 4
 MAX_CELL_CHARACTERS = 240
 
 
 def describe_copies(facts: Facts) -> Section:
     """The largest clusters of near duplicates, and spans shared with a benchmark."""
-    clusters = "".join(_draw_cluster(row) for row in facts.clusters)
+    rows = [cells for cluster in facts.clusters for cells in _draw_cluster(cluster)]
     body = (
         "<h3>Near duplicates</h3>"
         + (
-            "<p>The largest clusters. The first file of each was kept; the number is the exact "
-            "Jaccard similarity of its 5-grams with the kept one.</p>" + clusters
-            if clusters
+            "<p>The largest clusters. Under each file that was kept stand those that went, with "
+            "the exact Jaccard similarity to it.</p>"
+            + draw_table(("file", "", "similarity"), rows, texts=2)
+            if rows
             else draw_note("No two files were near duplicates.")
         )
         + "<h3>Spans shared with a benchmark</h3>"
@@ -27,20 +28,21 @@ def describe_copies(facts: Facts) -> Section:
     return Section("copies", "Copies taken out", body)
 
 
-def _draw_cluster(row: Row) -> str:
+def _draw_cluster(row: Row) -> list[list[str]]:
+    """The rows of one cluster: the file that was kept, then those that went."""
     dropped = row["dropped"]
-    rows = [[_name(row["kept"]), "kept", ""]]
+    rows = [[f"<b>{_name(row['kept'])}</b>", f"<b>kept of {len(dropped) + 1:,}</b>", ""]]
     rows += [
         [_name(member), escape_html(member["reason"].replace("_", " ")), f"{member['jaccard']:.3f}"]
         for member in dropped[:MAX_MEMBERS]
     ]
     if len(dropped) > MAX_MEMBERS:
         rows.append([f"and {len(dropped) - MAX_MEMBERS:,} more", "", ""])
-    return draw_table(("file", "", "similarity"), rows, texts=2)
+    return rows
 
 
 def _name(member: Row) -> str:
-    return f"<b>{escape_html(member['repo'])}</b> {escape_html(member['path'])}"
+    return f"{escape_html(member['repo'])}: {escape_html(member['path'])}"
 
 
 def _draw_spans(spans: list[Row]) -> str:

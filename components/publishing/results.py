@@ -49,7 +49,6 @@ def describe_pass_rates(facts: Facts) -> Section:
         f"({bootstrap['resamples']:,} resamples). Hollow dots are published figures of other "
         "models at pass@1, without intervals; they were sampled and judged by other programs."
     )
-    parts += [draw_note(f"Warning: {text}") for text in facts.scores.get("warnings", [])]
     parts += [draw_note(note), _selfcheck(facts)]
     parts.append(draw_settings(facts.settings("samples"), "How samples were drawn"))
     return Section("pass", "pass@k", "".join(parts))
@@ -60,13 +59,13 @@ def _by_k(score: Mapping[str, Any]) -> list[tuple[int, Mapping[str, float]]]:
 
 
 def _own_interval(k: int, bounds: Mapping[str, float]) -> Interval:
-    spread = f"{spell_share(bounds['low'])} to {spell_share(bounds['high'])}"
+    spread = f"  ({spell_share(bounds['low'])} to {spell_share(bounds['high'])})"
     return Interval(
         label=f"this model, pass@{k}",
         value=bounds["value"],
         low=bounds["low"],
         high=bounds["high"],
-        text=f"{spell_share(bounds['value'], 2)}  ({spread})",
+        text=spell_share(bounds["value"], 2) + (spread if bounds["value"] else ""),
     )
 
 
@@ -162,7 +161,8 @@ def describe_lines(facts: Facts) -> Section:
     if not rows:
         return Section("lines", "Lines that parse", draw_note("No continuations were scored."))
     picture = draw_intervals(rows, "Share of lines that parse")
-    return Section("lines", "Lines that parse", f"<p>{escape_html(text)}</p>{picture}")
+    warnings = "".join(draw_note(f"Warning: {text}") for text in facts.scores.get("warnings", []))
+    return Section("lines", "Lines that parse", f"<p>{escape_html(text)}</p>{picture}{warnings}")
 
 
 def describe_published(facts: Facts) -> Section:

@@ -18,7 +18,6 @@ from components.publishing.quantities import (
     spell_share,
 )
 from components.publishing.tables import (
-    AUTHOR_TITLES,
     HUMANEVAL,
     benchmark_title,
     benchmarks_of,
@@ -33,7 +32,7 @@ from components.publishing.tables import (
 NUM_BARS = 10
 
 MIN_PICTURED_SHARE = 0.3
-"""Share of the bytes found that the crawl keeps, below which the funnel's picture starts after it."""
+"""Of the bytes found: where the crawl keeps less, the funnel's picture starts after it."""
 
 
 def draw_lead(facts: Facts) -> str:
@@ -56,12 +55,11 @@ def draw_lead(facts: Facts) -> str:
 def _headlines(facts: Facts) -> list[tuple[str, str, str]]:
     """Name, value, and what to hold it against."""
     measures, corpus, stages = facts.measures, facts.corpus, funnel_stages(facts)
-    found = max(1, stages[0].came[1])
     rows = [
         (
             "corpus kept",
             spell_bytes(corpus.bytes),
-            f"of {spell_bytes(stages[0].came[1])} found, {spell_share(corpus.bytes / found, 0)}",
+            f"of {spell_bytes(stages[0].came[1])} found",
         ),
         (
             "tokens read",
@@ -77,7 +75,7 @@ def _headlines(facts: Facts) -> list[tuple[str, str, str]]:
     lines = facts.scores["lines"]
     if "trained" in lines:
         against = ", ".join(
-            f"{AUTHOR_TITLES[author].split()[-1]} {spell_share(lines[author]['share'], 0)}"
+            f"{author} {spell_share(lines[author]['share'], 0)}".replace(" ", "\N{NO-BREAK SPACE}")
             for author in ("untrained", "real")
             if author in lines
         )

@@ -46,8 +46,12 @@ class OneLineParser(argparse.ArgumentParser):
 
 def step_parser(step: Step) -> OneLineParser:
     """The flags of a step: inputs, output, execution, and one per config field."""
+    inputs = "".join(f"--{name.replace('_', '-')} DIR " for name in step.inputs)
     parser = OneLineParser(
-        prog=f"codekiln {step.name}", description=step.summary, allow_abbrev=False
+        prog=f"codekiln {step.name}",
+        usage=f"codekiln {step.name} {inputs}--output DIR [--config FILE] [--NAME VALUE ...]",
+        description=step.summary,
+        allow_abbrev=False,
     )
     places = parser.add_argument_group("artifacts")
     for name, kind in step.inputs.items():

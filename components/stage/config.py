@@ -1,7 +1,9 @@
 """Strict configs: frozen dataclasses that document, check, read and spell themselves.
 
 A config class is a frozen, keyword-only, slotted dataclass derived from `Config`. The text under
-each field is its documentation; `Within` and `Literal` say which values it takes:
+each field is its documentation; `Within` and `Literal` say which values it takes. Fields are bool,
+int, float, str, Literal, tuples of these, and other configs; never None, which a Kubeflow struct
+cannot hold: a field that can be off names the value for it.
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class DedupConfig(Config):
@@ -17,10 +19,9 @@ import difflib
 import inspect
 import json
 import textwrap
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from components.artifacts.errors import ConfigError
 
@@ -173,12 +174,11 @@ def parse_text(hint: Any, text: str, name: str) -> Any:
     if origin is Literal and text in get_args(hint):
         return text
     if origin is tuple and not text.startswith("["):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        inner = get_args(hint)[0]
+        return tuple(parse_text(inner, part.strip(), name) for part in text.split(",") if part)
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        if origin in (Union, types.UnionType):
-            return text
         raise ConfigError(f"expected {name} to be {_type_text(hint)}, got {text!r}") from None
 
 
@@ -194,11 +194,6 @@ def unknown_name(
 def _cast(hint: Any, value: Any, name: str) -> Any:
     """Take a value of a type, strictly; whole floats become integers, lists become tuples."""
     origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        options = [option for option in get_args(hint) if option is not type(None)]
-        if value is None and len(options) < len(get_args(hint)):
-            return None
-        return _cast(options[0], value, name)
     if origin is Literal:
         if value in get_args(hint):
             return value
@@ -221,8 +216,6 @@ def _cast(hint: Any, value: Any, name: str) -> Any:
 
 
 def _admits(within: Within, value: Any) -> bool:
-    if value is None:
-        return True
     numbers = value if isinstance(value, list | tuple) else (value,)
     return all(within.admits(number) for number in numbers)
 
@@ -239,8 +232,6 @@ def _type_text(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(str(arg) for arg in args)
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if arg is type(None) else _type_text(arg) for arg in args)
     if origin is tuple:
         return f"list of {_type_text(args[0])}"
     return str(getattr(hint, "__name__", hint))

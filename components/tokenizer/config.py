@@ -48,9 +48,9 @@ class TokenizerConfig(Config):
     seed: Annotated[int, Within(0, None)] = 0
     """Of the hash that chooses the documents to train on and to measure."""
 
-    base: str | None = None
+    base: str = ""
     """`extend`: a `tokenizer.json`, a folder with one, or a name on the Hugging Face Hub such as
-    `openai-community/gpt2`; null for `bpe`. The sha256 of the file is part of the identity."""
+    `openai-community/gpt2`; empty for `bpe`. The sha256 of the file is part of the identity."""
 
     context_length: Annotated[int, Within(1, 1_048_576)] = 2048
     """Tokens that the model can read; `model_max_length` of the Hugging Face tokenizer."""
@@ -62,9 +62,9 @@ class TokenizerConfig(Config):
                 f"expected base with method 'extend', got {self.base!r} in TokenizerConfig: "
                 "give a tokenizer.json, its folder, or a name on the Hugging Face Hub"
             )
-        if self.method == "bpe" and self.base is not None:
+        if self.method == "bpe" and self.base:
             raise ConfigError(
-                f"expected base null with method 'bpe', got {self.base!r} in TokenizerConfig: "
+                f"expected an empty base with method 'bpe', got {self.base!r} in TokenizerConfig: "
                 "leave it out, or set method to 'extend'"
             )
         if self.method == "extend" and self.fim_tokens:

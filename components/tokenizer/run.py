@@ -43,7 +43,7 @@ def _make(sample: Sample, output: ArtifactWriter, config: TokenizerConfig) -> No
         tokenizer = train_bpe([text.content for text in sample.learnt], config)
         extension = Extension((), None, tokenizer.get_vocab_size())
     else:
-        assert config.base is not None, config
+        assert config.base, config
         tokenizer, extension = extend(base_bytes(config), config.base)
     output.commit(0, draft_files(tokenizer, extension, config), Tally())
 

@@ -5,6 +5,7 @@ holds the step and the hash of its bytes: `00000200-<sha16>.pt`.
 """
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from components.stage.progress import logger
+logger = logging.getLogger("codekiln.training")
 
 KEPT = 2
 """Checkpoints that are kept: the last, and one more in case the last is damaged."""

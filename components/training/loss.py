@@ -48,7 +48,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return losses.mean()
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
         """The gradients of hidden and weight."""
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad_output.to(grad_hidden.dtype), grad_weight * grad_output, None
@@ -74,7 +74,7 @@ def next_token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     rows = chunk_rows(weight)
     parts = [
         F.cross_entropy(held @ weight.T, wanted, reduction="none")
-        for held, wanted in zip(hidden.split(rows), targets.split(rows), strict=True)
+        for held, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     ]
     return torch.cat(parts)
 

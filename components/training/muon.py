@@ -77,14 +77,14 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     scaled = matrices / (matrices.norm(dim=(1, 2), keepdim=True) * 1.01 + 1e-7)
     gram = scaled @ scaled.mT
     eye = torch.eye(gram.shape[-1])
-    whole = None
+    whole: Tensor | None = None
     for index, (a, b, c) in enumerate(NEWTON_SCHULZ):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c).add_(eye, alpha=a)
         whole = factor if whole is None else factor @ whole
         if index + 1 < len(NEWTON_SCHULZ):
             gram = factor @ gram @ factor
     assert whole is not None
-    return whole @ scaled
+    return torch.matmul(whole, scaled)
 
 
 def _gradient(matrix: Tensor) -> Tensor:

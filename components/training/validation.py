@@ -91,6 +91,18 @@ class HeldOut:
         """Tokens that are predicted."""
         return len(self.ids) - 1
 
+    def sample(self, tokens: int) -> "HeldOut":
+        """About so many tokens: every n-th document, so that all repositories have a part."""
+        stride = max(1, round(self.tokens / tokens))
+        chosen = range(0, len(self.sizes), stride)
+        parts = [self.ids[self.offsets[i] + 1 : self.offsets[i + 1] + 1] for i in chosen]
+        return HeldOut(
+            np.concatenate([self.ids[:1], *parts]),
+            np.concatenate([[0], np.cumsum([len(part) for part in parts])]),
+            [self.repositories[i] for i in chosen],
+            self.sizes[::stride],
+        )
+
     def score(self, nats: Nats) -> Score:
         """Sum up what `token_nats` found for all tokens."""
         assert len(nats) == self.tokens, (len(nats), self.tokens)

@@ -1,0 +1,43 @@
+"""The Kubeflow component of this step."""
+
+from kfp import dsl
+
+from components.stage.kubeflow import step_component
+
+
+@step_component(image="train-cpu")
+def training(
+    tokens: dsl.Input[dsl.Dataset],
+    tokenizer: dsl.Input[dsl.Artifact],
+    output: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+    page: dsl.Output[dsl.HTML],
+    config: dict,
+    data_root: str,
+    workers: int,
+    threads: int,
+):
+    """Train a GPT-Neo on token shards and measure it on held-out documents.
+
+    Args:
+        tokens: token shards to learn from.
+        tokenizer: the tokenizer that the shards were packed with.
+        output: the model as a Hugging Face folder, and the records of the run.
+        metrics: bits per byte before and after, sizes.
+        summary: bits per byte by held-out repository.
+        page: the loss curve and the results.
+        config: TrainingConfig as JSON.
+        data_root: where artifacts live.
+        workers: processes at once, 0 for every core.
+        threads: threads of a step that computes in one process, 0 for every core.
+    """
+    from components.stage.kubeflow import run_component
+
+    run_component(
+        "training",
+        {"tokens": tokens, "tokenizer": tokenizer},
+        {"output": output, "metrics": metrics, "summary": summary, "page": page},
+        config,
+        {"data_root": data_root, "workers": workers, "threads": threads},
+    )
