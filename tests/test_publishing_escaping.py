@@ -25,6 +25,7 @@ def test_an_escaped_attribute_ends_where_it_should(text: str):
 
     class Attributes(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert tag == "p"
             found.append(attrs)
 
     Attributes().feed(f'<p title="{escape_html(text)}">')

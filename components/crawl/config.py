@@ -46,7 +46,8 @@ class CrawlConfig(Config):
 
     exclude: tuple[str, ...] = EXCLUDED
     """Names of distributions to leave out; `-`, `_`, `.` and case do not matter. By default this
-    project and known carriers of evaluation problems. Editable installs are always left out."""
+    project and known carriers of evaluation problems. `cpython` leaves the standard library out.
+    Editable installs are always left out."""
 
     shard_bytes: Annotated[int, Within(1_000)] = 128_000_000
     """Bytes of source a shard. Shards are cut along the order of repository and path."""

@@ -16,7 +16,7 @@ from components.crawl.config import CrawlConfig
 from components.crawl.distributions import find_distributions, list_files, normalized_name
 from components.crawl.languages import NAMES
 from components.crawl.source import Candidate
-from components.crawl.standard_library import list_standard_library
+from components.crawl.standard_library import STANDARD_LIBRARY, list_standard_library
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
@@ -79,6 +79,8 @@ class InstalledSource:
             return file.read(candidate.size + 1)
 
     def _library(self, seen: set[str], tally: Tally) -> Iterator[Candidate]:
+        if STANDARD_LIBRARY in self.exclude:
+            return iter(())
         return list_standard_library(
             self.standard_library, self.languages, self.standard_library_tests, seen, tally
         )

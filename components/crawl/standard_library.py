@@ -16,7 +16,10 @@ from components.crawl.distributions import (
 from components.crawl.languages import language_of
 from components.crawl.source import Candidate, Repository
 
-REPO_ID = "pkg:generic/cpython"
+STANDARD_LIBRARY = "cpython"
+"""Its name as a repository."""
+
+REPO_ID = f"pkg:generic/{STANDARD_LIBRARY}"
 FOLDER_IN_REPOSITORY = "Lib"
 """Where the standard library lies in CPython's own repository: a row's path is the path there."""
 
@@ -43,7 +46,7 @@ def standard_library_repository() -> Repository:
     return Repository(
         source="installed",
         repo_id=REPO_ID,
-        repo="cpython",
+        repo=STANDARD_LIBRARY,
         commit=platform.python_version(),
         license="PSF-2.0",
         license_source="Python",

@@ -34,7 +34,7 @@ class BlockStream:
             )
         self.blocks = (self.tokens - context_length) // context_length
         """Blocks of one epoch, whatever its offset."""
-        self._epoch = -1
+        self._drawn: tuple[int, int] | None = None
         self._starts: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def batch(self, seed: int, step: int, size: int) -> npt.NDArray[np.int64]:
@@ -66,11 +66,12 @@ class BlockStream:
         return shard, start - (int(self._ends[shard - 1]) if shard else 0)
 
     def _epoch_starts(self, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-        if epoch != self._epoch:
+        """Where the blocks of an epoch begin, in the order of their visits; the last is kept."""
+        if self._drawn != (seed, epoch):
             random = np.random.Generator(np.random.Philox(key=[seed, epoch]))
             offset = random.integers(self.context_length)
             self._starts = offset + random.permutation(self.blocks) * self.context_length
-            self._epoch = epoch
+            self._drawn = (seed, epoch)
         return self._starts
 
     def _read(self, start: int) -> npt.NDArray[np.uint16]:
