@@ -22,7 +22,7 @@ from components.dedup.signatures import EMPTY, permutations, sign
 from components.dedup.verification import jaccard
 
 MASK = (1 << 64) - 1
-TEXTS = st.text(alphabet="ab_Z9 \n\t.é(\U0001f600", max_size=60)
+TEXTS = st.text(alphabet="ab_Z9 \n\t.\u00e9(\U0001f600", max_size=60)
 
 
 def mixed(value: int) -> int:

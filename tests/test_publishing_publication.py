@@ -137,6 +137,7 @@ def make_inputs(
     completion: str = "    return 1\n",
     repo: str = "requests",
     path: str = "requests/api.py",
+    pretrained_folder: str = "",
 ) -> Inputs:
     """A whole run's artifacts, small and made by hand."""
     fakes = Fakes(folder)
@@ -168,13 +169,13 @@ def make_inputs(
     tokens = token_drafts("training", rows[1:]) + token_drafts("validation", rows[:1])
     parents |= {"tokenizer": "tokenizer"}
     fakes.make("tokens", "packing", "tokens", tokens, parents, funnel_tally(kept, {}))
-    make_model(fakes)
+    make_model(fakes, pretrained_folder)
     make_samples(fakes, completion, member)
     make_scores(fakes, humaneval_passed)
     return fakes.made
 
 
-def make_model(fakes: Fakes) -> None:
+def make_model(fakes: Fakes, pretrained_folder: str) -> None:
     """The model and its records: loss falls to 4 in training, to 5 on what is held out."""
     drafts = [
         Draft(part="model", suffix="", data=data, rows=1, digest=sha256_hex(data), name=name)
@@ -197,7 +198,7 @@ def make_model(fakes: Fakes) -> None:
         "model",
         [*drafts, draft_rows("records", records)],
         {"tokens": "tokens", "tokenizer": "tokenizer"},
-        config={"learning_rate": 0.001, "num_steps": 100, "model": {"num_layers": 2}},
+        config={"pretrained_folder": pretrained_folder, "model": {"num_layers": 2}},
         measures={
             "bits_per_byte": 2.75,
             "bits_per_byte_untrained": 4.125,
@@ -429,12 +430,22 @@ def test_the_card_has_the_sections_and_risks_of_its_model(make_step, inputs):
     headings = re.findall(r"^#+ (.*)$", text.split("```python")[0], re.MULTILINE)
     for heading in ("Model description", "Training data", "Training procedure", "Risks"):
         assert heading in headings
-    for risk in ("Over-reliance", "Economic and labor market", "Security", "Legal", "Biases"):
-        assert f"**{risk}.**" in text
+    risks = ("Over-reliance", "Economic and labor market", "Security", "Legal", "Biases")
+    assert all(f"**{risk}.**" in text for risk in risks)
     assert "2 layers" in text
     assert "| model.num\\_layers | 2 |" in text
     assert "| dropped by clean: syntax | \u22123 | \u22123.0 kB |" in text
     assert "codekiln run tiny" in text
+
+
+def test_from_scratch_is_said_only_of_a_model_that_started_from_nothing(make_step, tmp_path):
+    assert "trained from scratch" in card(make_step("publishing", make_inputs(tmp_path / "new")))
+    inputs = make_inputs(tmp_path / "further", pretrained_folder="/home/me/gpt-neo")
+    outcome = make_step("publishing", inputs)
+    for text in (card(outcome), page(outcome)):
+        assert "from scratch" not in text
+        assert "trained further from the given weights of gpt-neo" in text
+    assert "/home/me" not in card(outcome) + published(outcome, "provenance.json").decode()
 
 
 def test_a_score_of_zero_is_said_plainly_and_a_higher_one_with_its_interval(make_step, tmp_path):

@@ -32,7 +32,8 @@ class RowDecoder:
         self.column = max(len(prompt) for prompt in prompts)
         self.positions = torch.tensor([len(prompt) for prompt in prompts])
         columns = self.column + new_tokens
-        self.mask = torch.arange(columns) >= (self.column - self.positions)[:, None]  # [B, C]
+        hidden = torch.arange(columns) < (self.column - self.positions)[:, None]  # [B, C]
+        self.mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
         config = model.config
         shape = (config.num_layers, len(prompts), config.num_heads, columns, config.head_size)
         self.keys, self.values = torch.zeros(shape), torch.zeros(shape)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import Any
 
 from components.artifacts.artifact import Artifact
@@ -49,7 +50,12 @@ class Facts:
 
     def settings(self, name: str) -> dict[str, Any]:
         """The config of the step that made an input, nested fields with a dot."""
-        return dict(_flatten(self.manifest(name).config.get("config", {})))
+        return dict(_flatten(cut_paths(self.manifest(name).config["config"])))
+
+    @property
+    def pretrained(self) -> str:
+        """Name of the model that training started from; empty where it started from nothing."""
+        return str(self.settings("model").get("pretrained_folder", ""))
 
     @property
     def measures(self) -> Mapping[str, float]:
@@ -115,6 +121,17 @@ def read_ledger(artifact: Artifact) -> Mapping[str, Any]:
         return {}
     ledger: Mapping[str, Any] = json.loads(artifact.storage.read(LEDGER_NAME))
     return ledger
+
+
+def cut_paths(value: Any) -> Any:
+    """Leave of every absolute path in a config its last name: a card is read by strangers."""
+    if isinstance(value, Mapping):
+        return {name: cut_paths(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [cut_paths(item) for item in value]
+    if isinstance(value, str) and value.startswith(("/", "~/", "file://")):
+        return PurePosixPath(value).name
+    return value
 
 
 def _read_named(artifact: Artifact, name: str) -> bytes:

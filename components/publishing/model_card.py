@@ -19,6 +19,7 @@ from components.publishing.tables import (
     benchmark_title,
     benchmarks_of,
     bound_of_none,
+    describe_start,
     in_text,
     lowest_k,
     markdown_amounts,
@@ -103,8 +104,8 @@ def _description(facts: Facts) -> str:
     heads, hidden = shape["num_heads"], shape["hidden_size"]
     return f"""## Model description
 
-A GPT-Neo of {spell_count(measures["parameters"])} parameters, trained from scratch to continue \
-source code. It has {shape["num_layers"]} layers that attend globally and to a window of \
+A GPT-Neo of {spell_count(measures["parameters"])} parameters, \
+{escape_markdown(describe_start(facts))} to continue source code. It has {shape["num_layers"]} layers that attend globally and to a window of \
 {shape["window_size"]} tokens in turn, {heads} heads, hidden size {hidden}, a context of \
 {shape["max_position_embeddings"]:,} tokens with learned positions, and a vocabulary of \
 {shape["vocab_size"]:,} tokens whose input and output embeddings are tied.
@@ -144,7 +145,7 @@ def _procedure(facts: Facts) -> str:
     rows = [(name, spell_setting(value)) for name, value in facts.settings("model").items()]
     return f"""## Training procedure
 
-Causal language modeling from random weights. `provenance.json` holds the whole configuration of \
+Causal language modeling, {escape_markdown(describe_start(facts))}. `provenance.json` holds the whole configuration of \
 every step.
 
 ```bash

@@ -6,14 +6,14 @@ from typing import Any
 
 from components.artifacts.artifact import Draft
 from components.artifacts.manifest import Manifest
-from components.publishing.facts import Facts
+from components.publishing.facts import Facts, cut_paths
 from components.stage.step import STEP_ORDER
 
 SCHEMA = 1
 
 
 def write_provenance(facts: Facts, training_files: Draft, code_version: str) -> str:
-    """Spell provenance.json: indented JSON with sorted keys, no times, hosts or addresses.
+    """Spell provenance.json: indented JSON with sorted keys, no times, hosts or folders.
 
     Args:
         facts: the run's artifacts.
@@ -55,7 +55,7 @@ def _describe(manifest: Manifest) -> Mapping[str, Any]:
         "kind": manifest.kind,
         "key": manifest.key,
         "digest": manifest.digest,
-        "identity": dict(manifest.config),
+        "identity": cut_paths(manifest.config),
         "parents": {name: parent.to_json() for name, parent in manifest.parents.items()},
         "tally": manifest.tally.to_json(),
         "measures": dict(manifest.measures),

@@ -21,6 +21,7 @@ from components.publishing.tables import (
     HUMANEVAL,
     benchmark_title,
     benchmarks_of,
+    describe_start,
     funnel_stages,
     gather_small,
     largest_first,
@@ -41,7 +42,7 @@ def draw_lead(facts: Facts) -> str:
     names = [name for name, _ in largest_first(corpus.languages)][:2]
     sentence = (
         f"A GPT-Neo of {spell_count(measures['parameters'])} parameters and {shape['num_layers']} "
-        f"layers, trained from scratch on {spell_bytes(corpus.splits['training'][1])} of "
+        f"layers, {describe_start(facts)} on {spell_bytes(corpus.splits['training'][1])} of "
         f"{' and '.join(names) or 'code'} from {len(corpus.repositories):,} repositories."
     )
     tiles = "".join(

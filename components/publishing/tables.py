@@ -39,6 +39,13 @@ def gather_small(rows: Sequence[tuple[str, Amount]], limit: int) -> list[tuple[s
     return [*rows[:limit], (f"{len(others)} others", total)]
 
 
+def describe_start(facts: Facts) -> str:
+    """Where training started, within a sentence: `from scratch` only where that is true."""
+    if not facts.pretrained:
+        return "trained from scratch"
+    return f"trained further from the given weights of {facts.pretrained}"
+
+
 def license_shares(facts: Facts) -> tuple[float, float]:
     """Shares of the training bytes under a copyleft licence, and under none that is known."""
     licenses, total = facts.corpus.licenses, facts.corpus.bytes

@@ -6,6 +6,7 @@ how fast, never what: it is not part of any identity.
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -43,12 +44,24 @@ class Engine(Protocol):
         """Apply a picklable function to every item; results come in the order of the items."""
 
 
-@dataclass(frozen=True)
 class LocalEngine:
-    """The cores of this machine."""
+    """The cores of this machine: worker processes that start once and serve every map.
 
-    workers: int
-    threads: int
+    A context manager: leaving it ends the workers.
+    """
+
+    def __init__(self, workers: int, threads: int) -> None:
+        self.workers = workers
+        self.threads = threads
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "LocalEngine":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str
@@ -64,34 +77,35 @@ class LocalEngine:
     def _results(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[Result]:
-        workers = min(self.workers, len(items))
-        if workers <= 1:
+        if min(self.workers, len(items)) <= 1:
             yield from map(function, items)
             return
-        pool = ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=die_with_parent,
-            initargs=(os.getpid(),),
-        )
-        with pool:
-            pending: list[Future[Result]] = []
-            waiting = iter(items)
-            try:
-                for item in waiting:
-                    pending.append(pool.submit(function, item))
-                    if len(pending) >= workers * QUEUE_DEPTH:
-                        yield pending.pop(0).result()
-                while pending:
-                    yield pending.pop(0).result()
-            except BrokenProcessPool:
-                raise StepFailedError(
-                    f"one of {workers} worker processes was killed: memory was short, most often; "
-                    "run again with fewer --workers"
-                ) from None
-            finally:
-                for future in pending:
-                    future.cancel()
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(self._started_pool().submit(function, item))
+                if len(pending) >= self.workers * QUEUE_DEPTH:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            raise StepFailedError(
+                f"one of {self.workers} worker processes was killed: memory was short, most "
+                "often; run again with fewer --workers"
+            ) from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _started_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=die_with_parent,
+                initargs=(os.getpid(),),
+            )
+        return self._pool
 
 
 def map_shards(

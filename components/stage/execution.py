@@ -117,9 +117,9 @@ def _make(
 ) -> None:
     """Do the work under the lease and publish the manifest last."""
     started = time.time()
-    engine = local_engine(execution.workers, execution.threads)
     writer = ArtifactWriter(storage)
-    report = step.load_run()(artifacts, writer, config, engine)
+    with local_engine(execution.workers, execution.threads) as engine:
+        report = step.load_run()(artifacts, writer, config, engine)
     report.tally.balance()
     files = _committed_files(writer)
     manifest = Manifest(
