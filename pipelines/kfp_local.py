@@ -15,8 +15,8 @@ from typing import Any
 
 from components.artifacts.errors import ConfigError, StepFailedError
 from components.artifacts.manifest import LOCATION_NAME
-from components.stage.command import SUPERVISOR_VARIABLE
 from components.stage.execution import ERROR_NAME
+from components.stage.lifeline import SUPERVISOR_VARIABLE
 from pipelines.compiling import compile_ir, pipeline_parameters
 from pipelines.graph import OUTPUT
 from pipelines.runs import Run

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
-from components.stage.command import SUPERVISOR_VARIABLE
+from components.stage.lifeline import SUPERVISOR_VARIABLE
 
 GRACE_S = 10.0
 """What a step is given to end by itself after Ctrl-C before it is killed."""

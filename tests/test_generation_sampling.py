@@ -1,6 +1,6 @@
 """Tokens are chosen as the config says, each row for itself, and rows end where they should."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -29,6 +29,14 @@ from components.problems.benchmark import load_benchmark
 SHAPE = ModelConfig(
     vocabulary_size=400, context_length=96, num_layers=4, num_heads=2, hidden_size=16, window=8
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ MICRO = {
     "training.model.num-heads": "2",
     "training.model.context-length": "64",
     "generation.num-continuations": "4",
+    "generation.prefix-tokens": "16",
+    "generation.continuation-tokens": "32",
     "generation.max-new-tokens": "16",
     "scoring.min-lines": "1",
 }

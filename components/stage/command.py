@@ -17,12 +17,9 @@ from typing import NoReturn
 from components.artifacts.errors import CodekilnError, ConfigError
 from components.stage.config import Config, fields_of, unknown_name
 from components.stage.execution import ERROR_NAME, Execution, execute
-from components.stage.lifeline import die_with_parent
+from components.stage.lifeline import SUPERVISOR_VARIABLE, die_with_parent
 from components.stage.progress import logger
 from components.stage.step import Step
-
-SUPERVISOR_VARIABLE = "CODEKILN_SUPERVISOR_PID"
-"""Set by whoever starts a step and wants it to end with itself."""
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -1,6 +1,8 @@
 """Run one step: open its inputs, name its key, reuse or make its artifact, publish it whole."""
 
 import json
+import logging
+import os
 import platform
 import resource
 import shutil
@@ -27,6 +29,7 @@ from components.artifacts.manifest import (
 from components.artifacts.storage import Storage, open_storage
 from components.stage.config import Config, Within
 from components.stage.engine import local_engine
+from components.stage.lifeline import SUPERVISOR_VARIABLE
 from components.stage.progress import start_logging
 from components.stage.step import Report, Step
 from components.stage.summary import funnel_markdown
@@ -100,7 +103,8 @@ def execute(
                 _make(step, config, artifacts, parents, identity, key, storage, execution)
         shutil.rmtree(storage.scratch())
     artifact = Artifact.open(storage.uri, kind=step.kind)
-    log.info("%s %s", "reused" if reused else "made", storage.uri)
+    level = logging.DEBUG if SUPERVISOR_VARIABLE in os.environ else logging.INFO
+    log.log(level, "%s %s", "reused" if reused else "made", storage.uri)
     _fill_folder(folder, artifact, reused)
     return Outcome(artifact=artifact, reused=reused)
 

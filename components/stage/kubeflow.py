@@ -13,7 +13,7 @@ from typing import Any
 from kfp import dsl
 
 from components.artifacts.manifest import LOCATION_NAME
-from components.stage.command import SUPERVISOR_VARIABLE, error_kept
+from components.stage.command import error_kept
 from components.stage.execution import (
     ERROR_NAME,
     METRICS_NAME,
@@ -23,7 +23,7 @@ from components.stage.execution import (
     execute,
 )
 from components.stage.images import image_uri
-from components.stage.lifeline import die_with
+from components.stage.lifeline import SUPERVISOR_VARIABLE, die_with
 from components.stage.step import find_step
 
 

@@ -12,6 +12,9 @@ import sys
 import threading
 import time
 
+SUPERVISOR_VARIABLE = "CODEKILN_SUPERVISOR_PID"
+"""Set by whoever starts a step and wants it to end with itself."""
+
 PR_SET_PDEATHSIG = 1
 POLL_INTERVAL_S = 0.5
 

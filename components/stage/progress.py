@@ -23,7 +23,7 @@ logger = logging.getLogger("codekiln")
 
 
 def progress(
-    items: Iterable[Item], label: str, total: int | None = None, unit: str = "shard"
+    items: Iterable[Item], label: str, total: int | None = None, unit: str = "it"
 ) -> Iterator[Item]:
     """Pass items on and show how far they are."""
     if sys.stderr.isatty():
@@ -34,7 +34,7 @@ def progress(
         yield item
         if time.monotonic() - said >= LINE_INTERVAL_S:
             said = time.monotonic()
-            logger.info("%s: %d of %s %ss", label, done, total or "?", unit)
+            logger.info("%s: %d of %s", label, done, total or "?")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -54,11 +54,12 @@ class _JsonFormatter(logging.Formatter):
 class _TerminalHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
     """Lines on stderr that do not tear a bar apart; tracebacks go to the log file alone."""
 
+    def __init__(self, step: str) -> None:
+        super().__init__(sys.stderr)
+        self._step = step
+
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(
-            f"codekiln {record.name.removeprefix('codekiln.')}: {record.getMessage()}",
-            file=sys.stderr,
-        )
+        tqdm.write(f"codekiln {self._step}: {record.getMessage()}", file=sys.stderr)
 
 
 def start_logging(step: str, key: str = "", log_file: Path | None = None) -> logging.Logger:
@@ -70,7 +71,7 @@ def start_logging(step: str, key: str = "", log_file: Path | None = None) -> log
         stream: logging.Handler = logging.StreamHandler(sys.stderr)
         stream.setFormatter(_JsonFormatter({"step": step, "key": key}))
     else:
-        stream = _TerminalHandler()
+        stream = _TerminalHandler(step)
     logger.addHandler(stream)
     if log_file is not None:
         handler = logging.FileHandler(log_file, encoding="utf-8")

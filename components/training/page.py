@@ -98,7 +98,7 @@ def _plots(records: Sequence[Row]) -> str:
     losses = line_plot(
         [
             Series(name="training", points=training, style="one"),
-            Series(name="held-out documents", points=held_out, style="two", marked=True),
+            Series(name="held-out documents", points=held_out, style="two", dotted=True),
         ],
         "step",
         "loss, nats per token",

@@ -23,8 +23,8 @@ class Series:
     style: str
     """The CSS class that colours it."""
 
-    marked: bool = False
-    """Whether each point has a dot."""
+    dotted: bool = False
+    """Whether the points are drawn as dots, without a line between them."""
 
 
 def line_plot(series: Sequence[Series], x_label: str, y_label: str) -> str:
@@ -96,21 +96,22 @@ def _axes(
 
 def _curve(frame: _Frame, curve: Series) -> str:
     places = [(frame.x(x), frame.y(y)) for x, y in curve.points]
-    path = " ".join(f"{x},{y}" for x, y in places)
-    drawn = f'<polyline class="curve {curve.style}" points="{path}"/>'
-    if curve.marked or len(places) == 1:
-        drawn += "".join(
-            f'<circle class="dot {curve.style}" cx="{x}" cy="{y}" r="3.5">'
+    if curve.dotted:
+        return "".join(
+            f'<circle class="dot {curve.style}" cx="{x}" cy="{y}" r="4">'
             f"<title>{html.escape(curve.name)}: {_number(raw[0])}, {raw[1]:.4g}</title></circle>"
             for (x, y), raw in zip(places, curve.points, strict=True)
         )
-    return drawn
+    path = " ".join(f"{x},{y}" for x, y in places)
+    return f'<polyline class="curve {curve.style}" points="{path}"/>'
 
 
 def _legend(series: Sequence[Series]) -> str:
     parts, x = [], float(LEFT)
     for curve in series:
-        parts.append(f'<line class="curve {curve.style}" x1="{x}" x2="{x + 22}" y1="12" y2="12"/>')
+        key = f'<line class="curve {curve.style}" x1="{x}" x2="{x + 22}" y1="12" y2="12"/>'
+        dot = f'<circle class="dot {curve.style}" cx="{x + 11}" cy="12" r="4"/>'
+        parts.append(dot if curve.dotted else key)
         parts.append(_text(x + 28, 16, curve.name, "start"))
         x += 44 + 7 * len(curve.name)
     return "".join(parts)
