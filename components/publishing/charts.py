@@ -181,7 +181,8 @@ def _draw_end_labels(frame: _Frame, series: Sequence[Series]) -> list[str]:
 def draw_bars(bars: Sequence[Bar]) -> str:
     """Horizontal bars: a label, a bar, and the value in words."""
     rows = [
-        f'<div class="bar"><span class="name">{escape_html(bar.label)}</span>'
+        f'<div class="bar"><span class="name" title="{escape_html(bar.label)}">'
+        f"{escape_html(bar.label)}</span>"
         f'<span class="track"><span class="fill {bar.style}" '
         f'style="width:{100 * min(1.0, max(0.0, bar.share)):.2f}%"></span></span>'
         f'<span class="value">{escape_html(bar.text)}</span></div>'
@@ -193,7 +194,7 @@ def draw_bars(bars: Sequence[Bar]) -> str:
 def draw_intervals(rows: Sequence[Interval], title: str) -> str:
     """Values with their intervals on one axis in per cent; `value` and its bounds are shares."""
     row_height, left, right, width = 26.0, 230.0, 150.0, 860.0
-    ticks = find_ticks(0.0, max(0.02, *(row.high for row in rows)))
+    ticks = find_ticks(0.0, max([0.02, *(row.high for row in rows)]))
     bottom = 8 + row_height * len(rows)
 
     def x(share: float) -> float:

@@ -105,10 +105,11 @@ def _description(facts: Facts) -> str:
     return f"""## Model description
 
 A GPT-Neo of {spell_count(measures["parameters"])} parameters, \
-{escape_markdown(describe_start(facts))} to continue source code. It has {shape["num_layers"]} layers that attend globally and to a window of \
-{shape["window_size"]} tokens in turn, {heads} heads, hidden size {hidden}, a context of \
-{shape["max_position_embeddings"]:,} tokens with learned positions, and a vocabulary of \
-{shape["vocab_size"]:,} tokens whose input and output embeddings are tied.
+{escape_markdown(describe_start(facts))} to continue source code. It has {shape["num_layers"]} \
+layers that attend globally and to a window of {shape["window_size"]} tokens in turn, {heads} \
+heads, hidden size {hidden}, a context of {shape["max_position_embeddings"]:,} tokens with learned \
+positions, and a vocabulary of {shape["vocab_size"]:,} tokens whose input and output embeddings \
+are tied.
 
 It read {spell_count(measures["tokens_trained"])} tokens. On held-out repositories it needs \
 {measures["bits_per_byte"]:.3f} bits per byte; the same model before training needs \
@@ -145,8 +146,8 @@ def _procedure(facts: Facts) -> str:
     rows = [(name, spell_setting(value)) for name, value in facts.settings("model").items()]
     return f"""## Training procedure
 
-Causal language modeling, {escape_markdown(describe_start(facts))}. `provenance.json` holds the whole configuration of \
-every step.
+Causal language modeling, {escape_markdown(describe_start(facts))}. `provenance.json` holds the \
+whole configuration of every step.
 
 ```bash
 codekiln run {facts.config.recipe}

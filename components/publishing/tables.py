@@ -61,7 +61,7 @@ def benchmark_title(name: str) -> str:
 def in_text(name: str) -> str:
     """A benchmark's name within a sentence."""
     title = benchmark_title(name)
-    return title if name == HUMANEVAL else f"the {title}"
+    return f"the {title}" if name == "easy" else title
 
 
 def benchmarks_of(facts: Facts) -> dict[str, Mapping[str, Any]]:

@@ -65,7 +65,6 @@ PRELOADED = (
     "string",
     "textwrap",
     "typing",
-    "unittest",
 )
 """Modules that HumanEval's prompts and models' completions import: loaded once, then forked."""
 

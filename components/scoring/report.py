@@ -139,6 +139,13 @@ def notes(scores: Scores) -> list[str]:
         if benchmark["k_left_out"]:
             left_out = ", ".join(f"pass@{k}" for k in benchmark["k_left_out"])
             texts.append(f"{name}: no {left_out}, each problem has {benchmark['n']} samples.")
+        if not benchmark["verdicts"].get("passed"):
+            bound = 1 - (1 - scores["bootstrap"]["level"]) ** (1 / benchmark["problems"])
+            texts.append(
+                f"{name}: no problem was solved, so the bootstrap's interval has no width; "
+                f"{benchmark['problems']} problems without a pass bound the share of problems that "
+                f"the model solves by {100 * bound:.2f} % only."
+            )
         if broken := benchmark["verdicts"].get("infra_error"):
             texts.append(f"{name}: {broken:,} samples without a verdict count as not passed.")
     return texts
