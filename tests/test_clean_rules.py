@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.artifacts.errors import ConfigError
+from components.artifacts.licenses import is_allowed
 from components.clean import rules
 from components.clean.comments import strip_license_header
 from components.clean.config import CleanConfig
-from components.clean.licenses import is_allowed
 from components.clean.presets import gpt_cc, pycodegpt
 from components.clean.tables import active_rules
 from components.clean.view import DocumentView

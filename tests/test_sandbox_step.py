@@ -14,7 +14,9 @@ from components.artifacts.rows import draft_rows, read_rows
 from components.artifacts.storage import open_storage
 from components.artifacts.tally import Tally
 from components.problems.benchmark import load_benchmark
+from components.sandbox.config import SandboxConfig
 from components.sandbox.programs import cut_chunks
+from components.sandbox.supervision import Verdict, WorkerProcess, run_programs
 
 SamplesOf = Callable[[Sequence[Mapping[str, Any]]], Artifact]
 KIND = {
@@ -164,3 +166,16 @@ def test_chunks_hold_whole_problems_and_lose_none() -> None:
     assert tuple(problem for chunk in chunks for problem in chunk.problems) == problems
     assert all(len(chunk.samples) == 5 * len(chunk.problems) for chunk in chunks)
     assert all(7 * len(chunk.problems) >= 64 for chunk in chunks[:-1])
+
+
+def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(self: WorkerProcess, source: str) -> Verdict:
+        ran.append(source)
+        return Verdict("failed", source)
+
+    monkeypatch.setattr(WorkerProcess, "run", run)
+    verdicts = run_programs(["a", "b", "a", "a", "b"], SandboxConfig())
+    assert [verdict.detail for verdict in verdicts] == ["a", "b", "a", "a", "b"]
+    assert ran == ["a", "b"]

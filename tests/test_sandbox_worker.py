@@ -242,7 +242,8 @@ def test_a_killed_step_leaves_no_worker_and_no_program(tmp_path: Path) -> None:
         f"WorkerProcess(SandboxConfig(timeout_s=60), ('--keep-user',)).run({program!r})\n"
     )
     root = Path(__file__).parents[1]
-    step = subprocess.Popen([sys.executable, "-c", script], cwd=root)
+    scratch = {"TMPDIR": str(tmp_path)}  # a killed step cannot remove its folder
+    step = subprocess.Popen([sys.executable, "-c", script], cwd=root, env=scratch)
     try:
         pids = _wait_for(lambda: note.read_text().split())
         os.kill(step.pid, signal.SIGKILL)

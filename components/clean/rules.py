@@ -6,8 +6,8 @@ A rule whose field has its off-value returns None. Cheap rules stand first; the 
 import fnmatch
 from collections.abc import Callable
 
+from components.artifacts.licenses import is_allowed
 from components.clean.config import CleanConfig
-from components.clean.licenses import is_allowed
 from components.clean.view import DocumentView
 
 Rule = Callable[[DocumentView, CleanConfig], str | None]

@@ -62,5 +62,6 @@ STEP = Step(
         "verdicts": "verdicts",
         "scores": "scores",
     },
+    names_parents=True,
     undigested=frozenset({"report"}),
 )

@@ -4,69 +4,21 @@ import re
 from collections.abc import Mapping, Sequence
 
 from components.artifacts.errors import ConfigError
+from components.artifacts.licenses import is_allowed
 from components.artifacts.tally import Amount
 from components.publishing.quantities import spell_bytes, spell_files
 
 UNKNOWN = "unknown"
 NUM_NAMED = 3
 
-MAX_TOKENS = 200
-"""A longer expression is none that a person wrote; it also bounds how deep parentheses go."""
-
 _COPYLEFT = re.compile(
     r"\b(AGPL|LGPL|GPL|MPL|EPL|EUPL|CDDL|OSL|CECILL|CC-BY-SA|CPL|MS-RL)", re.IGNORECASE
 )
-_TOKEN = re.compile(r"[()]|[^\s()]+")
 
 
 def is_copyleft(expression: str) -> bool:
     """Whether an SPDX expression names a licence that asks the same of what is derived from it."""
     return _COPYLEFT.search(expression) is not None
-
-
-def is_allowed(expression: str, allowed: Sequence[str]) -> bool:
-    """Whether an SPDX expression can be kept by licences of a list.
-
-    `A OR B` is the receiver's choice and needs one of them, `A AND B` needs both, and an exception
-    after WITH only adds permissions. What is no expression must stand in the list as it is.
-    """
-    names = {name.lower() for name in allowed}
-    if expression.lower() in names:
-        return True
-    tokens = _TOKEN.findall(expression)
-    if len(tokens) > MAX_TOKENS:
-        return False
-    allows, rest = _read_or(tokens, names)
-    return allows and not rest
-
-
-def _read_or(tokens: list[str], names: set[str]) -> tuple[bool, list[str]]:
-    allows, rest = _read_and(tokens, names)
-    while rest and rest[0].upper() == "OR":
-        other, rest = _read_and(rest[1:], names)
-        allows = allows or other
-    return allows, rest
-
-
-def _read_and(tokens: list[str], names: set[str]) -> tuple[bool, list[str]]:
-    allows, rest = _read_name(tokens, names)
-    while rest and rest[0].upper() == "AND":
-        other, rest = _read_name(rest[1:], names)
-        allows = allows and other
-    return allows, rest
-
-
-def _read_name(tokens: list[str], names: set[str]) -> tuple[bool, list[str]]:
-    """A licence with its exception, or an expression in parentheses; and what follows."""
-    if not tokens:
-        return False, []
-    first, *rest = tokens
-    if first == "(":
-        allows, rest = _read_or(rest, names)
-        return (allows, rest[1:]) if rest[:1] == [")"] else (False, rest)
-    if len(rest) > 1 and rest[0].upper() == "WITH":
-        rest = rest[2:]
-    return first.lower() in names, rest
 
 
 def refuse_licenses(

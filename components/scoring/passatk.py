@@ -17,4 +17,4 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     """
     assert 0 <= c <= n, (c, n)
     assert 1 <= k <= n, (k, n)
-    return 1 - (1 - c / n) ** k
+    return float(1 - Fraction(math.comb(n - c, k), math.comb(n, k)))

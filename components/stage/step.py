@@ -68,6 +68,10 @@ class Step:
     observed: bool = False
     """Whether the room's `observation.py` adds what it sees of its source to the identity."""
 
+    names_parents: bool = False
+    """Whether the output names its parents' keys and configs, so that their keys enter its key:
+    parents of other configs can have equal digests."""
+
     undigested: frozenset[str] = frozenset()
     """Parts for people only, which no digest covers."""
 

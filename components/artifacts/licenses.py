@@ -1,24 +1,27 @@
-"""Whether a licence expression is within an allow-list."""
+"""SPDX licence expressions, as document rows carry them: whether an allow-list admits one."""
 
 import re
-from collections.abc import Set
+from collections.abc import Collection, Set
 
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
 MAX_TOKENS = 200
 """A longer expression is none that a person wrote; it also bounds how deep parentheses go."""
 
 
-def is_allowed(expression: str, allowed: Set[str]) -> bool:
+def is_allowed(expression: str, allowed: Collection[str]) -> bool:
     """Whether an SPDX expression can be met with allowed licences alone.
 
     `OR` needs one side, `AND` both, and binds tighter; an exception (`WITH`) only grants more, so
-    its licence decides. What is no expression is not allowed.
+    its licence decides. What is no expression must stand in the list as it is.
     """
+    names = {one.casefold() for one in allowed}
+    if expression.casefold() in names:
+        return True
     tokens = _TOKEN.findall(expression)
     if not tokens or len(tokens) > MAX_TOKENS:
         return False
     try:
-        verdict, rest = _either(tokens, {one.casefold() for one in allowed})
+        verdict, rest = _either(tokens, names)
     except (IndexError, ValueError):
         return False
     return verdict and not rest
