@@ -49,7 +49,7 @@ def worker() -> Iterator[WorkerProcess]:
         (
             "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass\n",
             "timeout",
-            "cpu",
+            None,
         ),
         (
             "import os, time\nos.closerange(0, 4096)\ntime.sleep(60)\n",
@@ -168,8 +168,8 @@ def test_files_of_a_program_are_gone_after_it_however_deep_they_lie(
         "handle, name = tempfile.mkstemp()\n"
         "assert os.path.dirname(name) == os.getcwd(), name\n"
         "os.symlink('/', 'link')\n"
-        "for _ in range(1500):\n"
-        "    os.mkdir('d'); open('x', 'w').close(); os.chdir('d')\n"
+        "open('x', 'w').close()\n"
+        "for _ in range(1100): os.mkdir('d'); os.chdir('d')\n"
         "os.chmod('..', 0)\n"
         "raise LookupError\n"
     )

@@ -84,9 +84,9 @@ REPORT_MEMORY_BYTES = 2**26
 MEMORY_LABEL_SHARE = 0.8
 """A program killed while this share of its memory was resident ran out of memory, not of time."""
 
-CPU_SIGNALS = (signal.SIGKILL, signal.SIGXCPU)
 CPU_LABEL_SHARE = 0.9
-"""The kernel's limit counts clock ticks and wait4(2) counts nanoseconds: they differ a little."""
+"""A program that ignores SIGXCPU is killed a second later, having used about the limit and one
+second; the limit counts clock ticks and wait4(2) nanoseconds, so they differ a little."""
 
 CLEANING_S = 10.0
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
@@ -210,7 +210,7 @@ def limit_resources(limits: Limits) -> None:
     ceiling = limits.memory_bytes + REPORT_MEMORY_BYTES
     for name, soft, hard in (
         ("RLIMIT_CORE", 0, 0),
-        ("RLIMIT_CPU", limits.cpu_s, limits.cpu_s),
+        ("RLIMIT_CPU", limits.cpu_s, limits.cpu_s + 1),
         ("RLIMIT_FSIZE", limits.file_bytes, limits.file_bytes),
         ("RLIMIT_NOFILE", MAX_OPEN_FILES, MAX_OPEN_FILES),
         ("RLIMIT_NPROC", limits.processes, limits.processes),
@@ -324,7 +324,9 @@ def judge(ending: Ending, limits: Limits, nonce: str) -> tuple[str, str]:
         if ending.expired:
             return "timeout", "wall"
         number = os.WTERMSIG(ending.status)
-        if number in CPU_SIGNALS and ending.cpu_s >= CPU_LABEL_SHARE * limits.cpu_s:
+        if number == signal.SIGXCPU or (
+            number == signal.SIGKILL and ending.cpu_s >= CPU_LABEL_SHARE * limits.cpu_s
+        ):
             return "timeout", "cpu"
         return "crashed", signal.Signals(number).name if number in _SIGNALS else str(number)
     if not ending.message:

@@ -23,16 +23,28 @@ logger = logging.getLogger("codekiln")
 
 
 def progress(
-    items: Iterable[Item], label: str, total: int | None = None, unit: str = "it"
+    items: Iterable[Item],
+    label: str,
+    total: int | None = None,
+    unit: str = "it",
+    lines: bool = True,
 ) -> Iterator[Item]:
-    """Pass items on and show how far they are."""
+    """Pass items on and show how far they are.
+
+    Args:
+        items: what is passed on.
+        label: what is being done.
+        total: how many there are, where it is known.
+        unit: what one of them is.
+        lines: whether to write lines where there is no terminal for a bar.
+    """
     if sys.stderr.isatty():
         yield from tqdm(items, desc=label, total=total, unit=unit, leave=False, dynamic_ncols=True)
         return
     said = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - said >= LINE_INTERVAL_S:
+        if lines and time.monotonic() - said >= LINE_INTERVAL_S:
             said = time.monotonic()
             logger.info("%s: %d of %s", label, done, total or "?")
 

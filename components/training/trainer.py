@@ -80,7 +80,7 @@ class Trainer:
         if self._step == 0:
             self._validate(self._held_out)
         left = range(self._step, self._config.max_steps)
-        for _ in progress(left, label="training", total=len(left), unit="step"):
+        for _ in progress(left, label="training", total=len(left), unit="step", lines=False):
             self._advance()
 
     def finish(self) -> Nats:
