@@ -89,7 +89,7 @@ def test_cut_blank_comment_string_and_block_lines_do_not_count() -> None:
             "# a comment",
             "y = 2  # counts",
             "if x:",
-            '    """Docstring.',
+            '    """Docstring."""',
             "    'one' ,",
             '"key": value,',
             '"a" + "b"',
@@ -110,6 +110,17 @@ def test_cut_blank_comment_string_and_block_lines_do_not_count() -> None:
 def test_a_continuation_without_a_newline_counts_as_one_line() -> None:
     assert counted_lines(" self x (( ") == ["self x (("]
     assert counted_lines("half a\nhalf b") == []
+
+
+def test_lines_inside_a_docstring_do_not_count_and_quotes_in_comments_open_none() -> None:
+    quotes = '"' * 3
+    text = f"prose here\n{quotes}\nx = 1\nlast"
+    assert counted_lines(text, prefix=f"def f():\n    {quotes}Doc\n") == ["x = 1"]
+    assert counted_lines("x = 1\nlast", prefix=f"q = '{quotes}'  # {quotes}\n") == ["x = 1"]
+    assert counted_lines(f"a\n{quotes}one{quotes}\nx = 1\nlast") == ["x = 1"]
+
+
+def test_an_empty_continuation_counts_no_line() -> None:
     assert counted_lines("") == []
 
 

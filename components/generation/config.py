@@ -55,7 +55,7 @@ class GenerationConfig(Config):
     has 3.8 lines that count in 96 tokens of a vocabulary of 4,096: 128 passages have about 480."""
 
     prefix_tokens: Annotated[int, Within(1, 65_536)] = 64
-    """Tokens of a passage that a model is given."""
+    """Tokens of a passage that a model is given, at most: whole lines from the left margin on."""
 
     continuation_tokens: Annotated[int, Within(1, 65_536)] = 96
     """Tokens that it writes, and that are compared with what really follows."""

@@ -40,6 +40,7 @@ def run(
         batches += plan_samples(benchmark, index, codec, config, context)
     passages = choose_passages(
         read_tokens(inputs["tokens"], "validation"),
+        codec,
         prefix=config.prefix_tokens,
         following=config.continuation_tokens,
         count=config.num_continuations,

@@ -22,7 +22,9 @@ def score_lines(rows: Sequence[Mapping[str, Any]], config: ScoringConfig) -> dic
     """
     scores: dict[str, Any] = {}
     for author in AUTHORS:
-        lines = [counted_lines(row["text"]) for row in rows if row["author"] == author]
+        lines = [
+            counted_lines(row["text"], row["prefix"]) for row in rows if row["author"] == author
+        ]
         verdicts = iter(parse_sources([line for group in lines for line in group]))
         parsed = [sum(next(verdicts) for _ in group) for group in lines]
         counted = [len(group) for group in lines]

@@ -23,9 +23,6 @@ def training(
     Args:
         tokens: token shards to learn from.
         tokenizer: the tokenizer that the shards were packed with.
-        output: the model as a Hugging Face folder, and the records of the run.
-        metrics: bits per byte before and after, sizes.
-        summary: bits per byte by held-out repository.
         page: the loss curve and the results.
         config: TrainingConfig as JSON.
         data_root: where artifacts live.
