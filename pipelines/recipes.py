@@ -105,7 +105,7 @@ def tiny() -> Recipe:
         ),
         packing=PackingConfig(
             validation_fraction=0.05,
-            validation_max_bytes=500_000,
+            validation_max_bytes=300_000,  # [O] 15 s of scoring
             always_training=("cpython",),
         ),
         training=TrainingConfig(
