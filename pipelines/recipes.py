@@ -125,7 +125,7 @@ def tiny() -> Recipe:
             max_new_tokens=(48, 64),  # [O] an easy solution has 10 to 40 tokens
             num_continuations=288,
             continuation_tokens=64,
-            continuation_temperature=0.2,  # [O] as for pass@1; at 0.8 a model of minutes wanders off
+            continuation_temperature=0.2,  # [O] as for pass@1; see LOG.md
             batch_size=128,
         ),
         sandbox=SandboxConfig(),
