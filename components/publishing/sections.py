@@ -35,6 +35,9 @@ NUM_BARS = 10
 MIN_PICTURED_SHARE = 0.3
 """Of the bytes found: where the crawl keeps less, the funnel's picture starts after it."""
 
+MIN_LINES_OF_A_SHARE = 100
+"""Fewer lines are shown as counts in the headline."""
+
 
 def draw_lead(facts: Facts) -> str:
     """Under the title: the run in one sentence, then its headline numbers."""
@@ -76,7 +79,7 @@ def _headlines(facts: Facts) -> list[tuple[str, str, str]]:
     lines = facts.scores["lines"]
     if "trained" in lines:
         against = ", ".join(
-            f"{author} {spell_share(lines[author]['share'], 0)}".replace(" ", "\N{NO-BREAK SPACE}")
+            f"{author} {_lines_share(lines[author])}".replace(" ", "\N{NO-BREAK SPACE}")
             for author in ("untrained", "real")
             if author in lines
         )
@@ -87,6 +90,13 @@ def _headlines(facts: Facts) -> list[tuple[str, str, str]]:
             value = spell_share(bounds["value"], 2 if name == HUMANEVAL else 1)
             rows.append((f"pass@{k}, {benchmark_title(name)}", value, _spread(score, bounds)))
     return rows
+
+
+def _lines_share(lines: Mapping[str, Any]) -> str:
+    """The share of lines that parse; counts where a percentage would pretend to precision."""
+    if lines["lines"] < MIN_LINES_OF_A_SHARE:
+        return f"{lines['parsed']:,} of {lines['lines']:,}"
+    return spell_share(lines["share"], 0)
 
 
 def _spread(score: Mapping[str, Any], bounds: Mapping[str, float]) -> str:
