@@ -19,7 +19,7 @@ test: env
 	$(PY) -m pytest -q -n 2 --dist loadfile
 
 check: env
-	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) -m pipelines.documentation --check
+	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) -m pipelines.documentation --check && $(PY) -m pytest -q tests/test_pipelines_digests.py tests/test_pipelines_compiling.py
 
 docs: env
 	$(PY) -m pipelines.documentation

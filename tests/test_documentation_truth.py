@@ -65,9 +65,10 @@ def test_every_room_has_a_readme_with_its_parameters():
         assert "| parameter | type | default | meaning |" in text, name
 
 
-def test_the_packages_are_of_one_distribution():
+def test_no_other_distribution_brings_packages_of_our_names():
+    """An editable install of ours is not listed; any other would be."""
     for package in ("components", "pipelines"):
-        assert set(packages_distributions()[package]) == {"codekiln"}
+        assert set(packages_distributions().get(package, ())) <= {"codekiln"}
 
 
 def test_nothing_tracked_names_a_registry_or_a_path_of_one_machine():

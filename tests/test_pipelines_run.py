@@ -107,7 +107,7 @@ def test_the_report_needs_nothing_from_outside(undisturbed):
     links = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#][^"']*)""", page)
     assert [link for link in links if not link.startswith("data:")] == []
     assert "@import" not in page
-    assert "url(" not in page
+    assert re.findall(r"url\((?!#)", page) == []
 
 
 def test_running_again_reuses_every_step(undisturbed):
@@ -186,7 +186,10 @@ def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_digests(
     [
         (["run", "tinny"], "unknown recipe 'tinny' in codekiln: did you mean 'tiny'?"),
         (["run", "tiny", "--training.max-stepps", "3"], "did you mean '--training.max-steps'?"),
-        (["run", "tiny", "--dedup.threshold", "7"], "expected threshold 0.01 to 1, got 7.0"),
+        (
+            ["run", "tiny", "--dedup.threshold", "7"],
+            "expected threshold 0.01 to 1, got 7 in DedupConfig",
+        ),
         (["rnu"], "unknown command 'rnu' in codekiln: did you mean 'run'?"),
         (["compile", "tiny"], "--out"),
         (["crawl", "--output", "out", "--languages", "Pyhton"], "did you mean 'Python'?"),

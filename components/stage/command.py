@@ -18,7 +18,7 @@ from components.artifacts.errors import CodekilnError, ConfigError
 from components.stage.config import Config, fields_of, unknown_name
 from components.stage.execution import ERROR_NAME, Execution, execute
 from components.stage.lifeline import SUPERVISOR_VARIABLE, die_with_parent
-from components.stage.progress import logger
+from components.stage.progress import logger, stop_logging
 from components.stage.step import Step
 
 EXIT_FAILED = 1
@@ -122,8 +122,11 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     assert isinstance(execution, Execution)
     inputs = {name: getattr(arguments, name) for name in step.inputs}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with error_kept(arguments.output / ERROR_NAME):
-        execute(step, config, inputs, arguments.output, execution, arguments.log)
+    try:
+        with error_kept(arguments.output / ERROR_NAME):
+            execute(step, config, inputs, arguments.output, execution, arguments.log)
+    finally:
+        stop_logging()
     return 0
 
 

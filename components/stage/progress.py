@@ -78,7 +78,7 @@ def start_logging(step: str, key: str = "", log_file: Path | None = None) -> log
     """Set the step's logger up: the terminal or JSON lines, and a file where one is given."""
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.handlers.clear()
+    stop_logging()
     if os.environ.get("CODEKILN_LOG") == "json":
         stream: logging.Handler = logging.StreamHandler(sys.stderr)
         stream.setFormatter(_JsonFormatter({"step": step, "key": key}))
@@ -90,3 +90,10 @@ def start_logging(step: str, key: str = "", log_file: Path | None = None) -> log
         handler.setFormatter(logging.Formatter(f"%(asctime)s {step} %(levelname)s %(message)s"))
         logger.addHandler(handler)
     return logger.getChild(step)
+
+
+def stop_logging() -> None:
+    """Close what `start_logging` opened."""
+    for handler in [*logger.handlers]:
+        logger.removeHandler(handler)
+        handler.close()
