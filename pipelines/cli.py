@@ -1,12 +1,16 @@
 """The command `codekiln`: run, compile, list, and every step by its own name."""
 
+import argparse
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import components
 from components.artifacts.errors import CodekilnError
+from components.artifacts.storage import open_storage
 from components.stage.command import (
     EXIT_INTERRUPTED,
     OneLineParser,
@@ -16,7 +20,7 @@ from components.stage.command import (
     run_step_command,
     say,
 )
-from components.stage.config import unknown_name
+from components.stage.config import Config, unknown_name
 from components.stage.execution import Execution
 from components.stage.step import find_step, step_names
 from pipelines.recipes import Recipe, find_recipe, recipe_names
@@ -38,6 +42,9 @@ one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments == ["--version"]:
+        sys.stdout.write(f"codekiln {version('codekiln')}\n")
+        return 0
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(USAGE + _step_lines())
         return 0
@@ -102,13 +109,25 @@ def _run(argv: Sequence[str]) -> int:
     )
     for step in step_names():
         group = parser.add_argument_group(f"recipe: {step}")
-        add_config_flags(group, find_step(step).config, prefix=f"{step}.")
+        add_config_flags(group, find_step(step).config, f"{step}.", "the recipe's")
     arguments = parser.parse_known(argv)
     recipe = read_config_flags(arguments, find_recipe(arguments.recipe))
+    recipe = recipe.with_text("publishing.recipe", _made_by(arguments, recipe))
     execution = read_config_flags(arguments, Execution())
     assert isinstance(recipe, Recipe)
     assert isinstance(execution, Execution)
     return _run_recipe(recipe, execution, arguments.runs.absolute(), arguments.through)
+
+
+def _made_by(arguments: argparse.Namespace, recipe: Config) -> str:
+    """The recipe with the values that were changed, as `codekiln run` takes it: for the cards."""
+    assert isinstance(recipe, Recipe)
+    parts = [recipe.name]
+    for name, text in sorted(vars(arguments).items()):
+        _, _, dotted = name.rpartition(":")
+        if name.startswith("config:") and text is not None and "." in dotted:
+            parts += [f"--{dotted.replace('_', '-')}", text]
+    return shlex.join(parts)
 
 
 def _run_recipe(recipe: Recipe, execution: Execution, runs: Path, through: str) -> int:
@@ -120,16 +139,17 @@ def _run_recipe(recipe: Recipe, execution: Execution, runs: Path, through: str) 
         execution = dataclasses.replace(
             execution, data_root=str(Path(execution.data_root).absolute())
         )
+    open_storage(execution.data_root)  # refuses a scheme before there is a folder
     run = Run(new_run_folder(runs, recipe.name), recipe, execution, command_line())
     say(f"run: {recipe.name} in {run.folder}, data in {execution.data_root}")
-    run.write()
     try:
+        run.write()
         (walk_graph if through == "walk" else run_through_kfp)(run)
         collect_results(run)
         run.status = "done"
     except KeyboardInterrupt:
         run.status, run.error = "stopped", "interrupted"
-        say(f"run: stopped; `codekiln run {recipe.name}` goes on where it was")
+        say(f"run: stopped; the same command goes on where it was: {shlex.join(run.command)}")
         return EXIT_INTERRUPTED
     except Exception as error:
         run.status, run.error = "failed", str(error)

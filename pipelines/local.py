@@ -38,6 +38,7 @@ def walk_graph(run: Run) -> None:
     folders = {task.path: run.folder / STEPS_NAME / task.path for task in tasks}
     for number, task in enumerate(tasks, start=1):
         started = time.monotonic()
+        _tell(run, f"[{number}/{len(tasks)}] {task.step} ...")
         _run_task(run, task, folders)
         run.add_step(task.path, folders[task.path], time.monotonic() - started)
         run.write()
@@ -81,7 +82,14 @@ def _say_done(run: Run, number: int, total: int) -> None:
     counts = step["counts"]
     documents = f", {counts['files']:,} files" if "files" in counts else ""
     how = "reused" if step["reused"] else f"{step['seconds']:.1f} s"
-    say(f"run: [{number}/{total}] {step['step']} {how}{documents}, digest {step['digest'][:12]}")
+    _tell(run, f"[{number}/{total}] {step['step']} {how}{documents}, digest {step['digest'][:12]}")
+
+
+def _tell(run: Run, text: str) -> None:
+    """A line on the terminal and in the run's log."""
+    say(f"run: {text}")
+    with (run.folder / LOG_NAME).open("a", encoding="utf-8") as log:
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} run {text}\n")
 
 
 def collect_results(run: Run) -> None:

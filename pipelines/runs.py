@@ -5,7 +5,9 @@ runs/<recipe>-<time>/    run.json, report.html, model/, log.txt, steps/<task>/
 """
 
 import json
+import os
 import platform
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -82,6 +84,7 @@ class Run:
             "recipe": self.recipe.name,
             "status": self.status,
             "error": self.error,
+            "process": f"{os.getpid()} on {socket.gethostname()}",
             "started_unix_s": round(self.started, 3),
             "seconds": round(time.time() - self.started, 3),
             "command": self.command,
@@ -112,8 +115,30 @@ def list_runs(runs: Path) -> list[Mapping[str, Any]]:
     """The records of a folder of runs, oldest first; a folder without a record is left out."""
     found = []
     for path in sorted(runs.glob(f"*/{RECORD_NAME}"), key=lambda path: path.stat().st_mtime):
-        found.append(json.loads(path.read_text()))
+        try:
+            record = json.loads(path.read_text())
+        except json.JSONDecodeError:
+            raise CodekilnError(
+                f"expected the record of a run in {path}, got something else: remove its folder"
+            ) from None
+        if record["status"] == "running" and _has_ended(record["process"]):
+            record["status"] = "killed"
+        found.append(record)
     return found
+
+
+def _has_ended(process: str) -> bool:
+    """Whether a process of this machine is gone; one of another machine is taken as running."""
+    pid, _, host = process.partition(" on ")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def format_runs(records: list[Mapping[str, Any]]) -> str:

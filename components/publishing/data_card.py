@@ -63,7 +63,9 @@ def _collection(facts: Facts) -> str:
 
 {markdown_amounts("source", facts.corpus.sources)}
 
-No person was asked for consent; the authors published the code under the licences above."""
+No person was asked for consent; the code carries the licences above. \
+Whether all of it is public was not checked: the source `installed` takes what is installed on \
+the machine that crawls."""
 
 
 def _cleaning(facts: Facts) -> str:

@@ -106,7 +106,7 @@ def _description(facts: Facts) -> str:
 
 A GPT-Neo of {spell_count(measures["parameters"])} parameters, \
 {escape_markdown(describe_start(facts))} to continue source code. It has {shape["num_layers"]} \
-layers that attend globally and to a window of {shape["window_size"]} tokens in turn, {heads} \
+layers that attend {_attention(shape)}, {heads} \
 heads, hidden size {hidden}, a context of {shape["max_position_embeddings"]:,} tokens with learned \
 positions, and a vocabulary of {shape["vocab_size"]:,} tokens whose input and output embeddings \
 are tied.
@@ -140,6 +140,14 @@ The weights are given no licence of their own. This is what the training data ca
 file names a choice of licences, the whole expression is one row.
 
 {markdown_amounts("licence", corpus.licenses)}"""
+
+
+def _attention(shape: Mapping[str, Any]) -> str:
+    """Who sees how far: a window as wide as the context is none."""
+    window = shape["window_size"]
+    if window >= shape["max_position_embeddings"]:
+        return f"globally (the window of {window} tokens of every other one is never reached)"
+    return f"globally and to a window of {window} tokens in turn"
 
 
 def _procedure(facts: Facts) -> str:

@@ -35,6 +35,7 @@ def describe_risks(facts: Facts) -> str:
 def _over_reliance(facts: Facts) -> str:
     wrong = "; ".join(
         f"of its samples for {in_text(name)}, {spell_share(score['syntax_valid'])} parse "
+        "together with their prompt "
         f"and {spell_share(passed_share(score), 2)} pass the tests"
         for name, score in benchmarks_of(facts).items()
     )
@@ -100,6 +101,7 @@ def _biases(facts: Facts) -> str:
     return (
         f"**Biases.** By bytes the corpus is {named}; it comes from {sources}. The model is worse "
         "at everything rarer: other languages, private code, other styles, natural languages other "
-        "than those of its comments. All of the code was public. Nothing removes offensive or "
+        "than those of its comments. Whether each file of these sources is public "
+        "was not checked. Nothing removes offensive or "
         "discriminating text from names and comments, and the model may repeat it."
     )

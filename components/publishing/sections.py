@@ -83,7 +83,7 @@ def _headlines(facts: Facts) -> list[tuple[str, str, str]]:
             for author in ("untrained", "real")
             if author in lines
         )
-        rows.append(("lines that parse", spell_share(lines["trained"]["share"]), against))
+        rows.append(("lines that parse", _lines_share(lines["trained"]), against))
     for name, score in benchmarks_of(facts).items():
         if (lowest := lowest_k(score)) is not None:
             k, bounds = lowest

@@ -35,6 +35,8 @@ class OneLineParser(argparse.ArgumentParser):
     def parse_known(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse, and refuse unknown flags with the nearest known one."""
         known, unknown = self.parse_known_args(argv)
+        if unknown and not unknown[0].startswith("-"):
+            raise ConfigError(f"expected no {unknown[0]!r} after the arguments: see {self.prog} -h")
         if unknown:
             flags = {option for action in self._actions for option in action.option_strings}
             raise unknown_name("flag", unknown[0].split("=")[0], flags, self.prog)
@@ -76,22 +78,30 @@ def step_parser(step: Step) -> OneLineParser:
 
 
 def add_config_flags(
-    group: "argparse._ArgumentGroup", config: type[Config], prefix: str = ""
+    group: "argparse._ArgumentGroup",
+    config: type[Config],
+    prefix: str = "",
+    default: str | None = None,
 ) -> None:
-    """One flag a field, nested configs with a dot, the documentation as help."""
+    """One flag a field, nested configs with a dot, the documentation as help.
+
+    Args:
+        group: where the flags go.
+        config: whose fields.
+        prefix: of the flags' names.
+        default: what the help says of the default; None shows the config's own.
+    """
     for field in fields_of(config):
         dotted = prefix + field.name
         if isinstance(field.hint, type) and issubclass(field.hint, Config):
-            add_config_flags(group, field.hint, f"{dotted}.")
+            add_config_flags(group, field.hint, f"{dotted}.", default)
             continue
         help_text = " ".join(field.doc.split()).replace("%", "%%")
         group.add_argument(
             f"--{dotted.replace('_', '-')}",
             metavar="VALUE",
             dest=f"config:{config.__name__}:{dotted}",
-            help=f"{help_text} ({field.type_text}; default {field.default!r})".replace(
-                "; default <", "; no default <"
-            ),
+            help=f"{help_text} ({field.type_text}; default: {default or repr(field.default)})",
         )
 
 
@@ -181,8 +191,9 @@ def error_kept(path: Path) -> Iterator[None]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             path.write_text(one_line(error) + "\n")
-        for handler in logger.handlers[1:]:  # the file, not the terminal
-            handler.handle(_traceback_record(error))
+        if not isinstance(error, KeyboardInterrupt):
+            for handler in logger.handlers[1:]:  # the file, not the terminal
+                handler.handle(_traceback_record(error))
         raise
 
 

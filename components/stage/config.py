@@ -25,6 +25,9 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type
 
 from components.artifacts.errors import ConfigError
 
+MAX_LISTED = 20
+"""Known names that an error lists where none is near; more would be no line to read."""
+
 MAX_INTEGER = 2**53
 """Kubeflow carries the numbers of a struct as doubles: integers from here on lose digits."""
 
@@ -173,6 +176,8 @@ def parse_text(hint: Any, text: str, name: str) -> Any:
     origin = get_origin(hint)
     if origin is Literal and text in get_args(hint):
         return text
+    if hint is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
     if origin is tuple and not text.startswith("["):
         inner = get_args(hint)[0]
         return tuple(parse_text(inner, part.strip(), name) for part in text.split(",") if part)
@@ -186,8 +191,9 @@ def unknown_name(
     what: str, name: str, known: Mapping[str, Any] | set[str], where: str
 ) -> ConfigError:
     """The error for a misspelt name: it names the nearest, or all where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(known))}"
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    listed = ", ".join(sorted(known)) if len(known) <= MAX_LISTED else "see its --help"
+    hint = f"did you mean {near[0]!r}?" if near else f"one of {listed}"
     return ConfigError(f"unknown {what} {name!r} in {where}: {hint}")
 
 

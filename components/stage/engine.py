@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from components.artifacts.artifact import ArtifactWriter, Draft
 from components.artifacts.errors import StepFailedError
 from components.artifacts.tally import Tally
-from components.stage.lifeline import die_with_parent
+from components.stage.lifeline import become_worker
 from components.stage.progress import progress
 
 Item = TypeVar("Item")
@@ -72,7 +72,7 @@ class LocalEngine:
             StepFailedError: a worker process was killed (by the system for memory, most often).
         """
         results = self._results(function, items)
-        yield from progress(results, label=label, total=len(items))
+        yield from progress(results, label=f"{label}: shards done", total=len(items))
 
     def _results(
         self, function: Callable[[Item], Result], items: Sequence[Item]
@@ -102,7 +102,7 @@ class LocalEngine:
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=die_with_parent,
+                initializer=become_worker,
                 initargs=(os.getpid(),),
             )
         return self._pool

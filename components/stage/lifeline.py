@@ -19,6 +19,12 @@ PR_SET_PDEATHSIG = 1
 POLL_INTERVAL_S = 0.5
 
 
+def become_worker(parent_pid: int) -> None:
+    """Tie a worker process to its parent, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(parent_pid)
+
+
 def die_with_parent(parent_pid: int) -> None:
     """Tie this process to its parent.
 

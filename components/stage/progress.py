@@ -46,7 +46,7 @@ def progress(
         yield item
         if lines and time.monotonic() - said >= LINE_INTERVAL_S:
             said = time.monotonic()
-            logger.info("%s: %d of %s", label, done, total or "?")
+            logger.info("%s %d of %s", label, done, total or "?")
 
 
 class _JsonFormatter(logging.Formatter):
