@@ -254,3 +254,13 @@ def test_the_default_recall_is_above_99_percent_by_formula():
 def test_signatures_that_are_too_long_are_refused():
     with pytest.raises(ConfigError, match="bands x rows at most"):
         DedupConfig(bands=512, rows=64)
+
+
+def test_a_shard_of_which_nothing_is_left_does_no_harm(make_step, documents_of, document):
+    text = "def add(a, b):\n    return a + b\n" * 9
+    first, copy = document("a.py", text, repo="a/a"), document("b.py", text, repo="b/b")
+    other = document("c.py", text.replace("add", "sub") * 2, repo="c/c")
+    artifact = documents_of([first, other], [copy])
+    tally = make_step("dedup", {"documents": artifact}).artifact.manifest.tally
+    assert tally.drops["exact_duplicate"][0] == 1
+    assert tally.counts["files"] == 2

@@ -129,11 +129,17 @@ def is_seen(location: str, seen: set[str]) -> bool:
 
 
 def _name(installed: Distribution) -> str:
-    return str(installed.metadata["Name"] or "")
+    return _field(installed, "Name") or ""
+
+
+def _field(installed: Distribution, name: str) -> str | None:
+    """A field of METADATA; asking for a missing one by index is deprecated from Python 3.12 on."""
+    values = installed.metadata.get_all(name)
+    return str(values[0]) if values else None
 
 
 def _version(installed: Distribution) -> str:
-    return str(installed.metadata["Version"] or "")
+    return _field(installed, "Version") or ""
 
 
 def _record(installed: Distribution) -> str | None:
@@ -154,9 +160,10 @@ def _is_editable(installed: Distribution) -> bool:
 
 
 def _repository(name: str, installed: Distribution) -> Repository:
-    metadata = installed.metadata
     license_name, license_source = declared_license(
-        metadata["License-Expression"], metadata["License"], metadata.get_all("Classifier") or ()
+        _field(installed, "License-Expression"),
+        _field(installed, "License"),
+        installed.metadata.get_all("Classifier") or (),
     )
     return Repository(
         source="installed",

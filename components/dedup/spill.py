@@ -61,7 +61,9 @@ class Spill:
 def spill_shard(documents: Artifact, config: DedupConfig, task: SpillTask) -> Spill:
     """Hash one shard's documents, sign them and write what the join needs."""
     table = read_documents(documents, task.entry, ["content"])
-    contents = table["content"].cast(pa.large_binary()).take(pa.array(task.rows)).to_pylist()
+    contents = (
+        table["content"].cast(pa.large_binary()).take(pa.array(task.rows, pa.int64())).to_pylist()
+    )
     sets = gram_sets(contents, config.ngram_words, config.splitter)
     signatures = sign(sets, config.num_permutations, config.seed)
     spill = Spill(task.folder)

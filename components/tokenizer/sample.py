@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.documents import DOCUMENTS, read_documents
@@ -121,7 +122,8 @@ def _read(
     columns = ["repo", "path", "sha256", "size", "content", "language"]
     table = read_documents(documents, entry, columns)
     ranks = [rank_of(content_sha256, seed) for content_sha256 in table["sha256"].to_pylist()]
-    rows = table.take([index for index, rank in enumerate(ranks) if rank < limit]).to_pylist()
+    indices = [index for index, rank in enumerate(ranks) if rank < limit]
+    rows = table.take(pa.array(indices, pa.int64())).to_pylist()
     chosen = (rank for rank in ranks if rank < limit)
     return [
         ((rank, row["repo"], row["path"]), Text(row["content"], row["size"], row["language"]))
