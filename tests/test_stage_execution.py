@@ -198,7 +198,10 @@ def test_workers_end_with_a_killed_step(tmp_path, wait_until_gone):
         (["--num-places", "3"], "the following arguments are required: --output"),
         (["--output", "o", "--num-places", "three"], "expected num_places to be int, got 'three'"),
         (["--output", "o", "--workers", "-1"], "expected workers 0 to 1024, got -1"),
-        (["--output", "o", "--config", "gone.json"], "gone.json"),
+        (
+            ["--output", "o", "--config", "gone.json"],
+            "expected a JSON file for --config, got 'gone.json'",
+        ),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_an_exit_code(tmp_path, monkeypatch, capsys, toy, argv, text):

@@ -126,7 +126,7 @@ def run_step_command(step: Step, argv: Sequence[str]) -> int:
 
 
 def _run(step: Step, arguments: argparse.Namespace) -> int:
-    given = arguments.config.read_text() if arguments.config else "{}"
+    given = _read_config_file(arguments.config) if arguments.config else "{}"
     config = read_config_flags(arguments, step.config.from_json(given))
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
@@ -138,6 +138,16 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     finally:
         stop_logging()
     return 0
+
+
+def _read_config_file(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"expected a JSON file for --config, got {str(path)!r} ({type(error).__name__}): give "
+            "one that exists and can be read, or leave the flag out"
+        ) from None
 
 
 def run_guarded(work: Callable[[], int], name: str) -> int:
