@@ -1,8 +1,9 @@
 # One line each; .ci/run calls the same. RECIPE and OUT may be given: make run RECIPE=tiny
 RECIPE ?= tiny
 PY := .venv/bin/python
+BENCHMARKS ?= dedup clean encode
 
-.PHONY: env run test check compile docs clean
+.PHONY: env run test check bench compile docs clean
 
 env: .venv/ready
 
@@ -20,6 +21,9 @@ test: env
 
 check: env
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) -m pipelines.documentation --check && $(PY) -m pytest -q tests/test_pipelines_digests.py tests/test_pipelines_compiling.py
+
+bench: env
+	for name in $(BENCHMARKS); do $(PY) -m benchmarks.$$name || exit 1; done
 
 docs: env
 	$(PY) -m pipelines.documentation

@@ -94,8 +94,8 @@ def plan_continuations(
     """Batches of continuations, author by author; what is real needs no model."""
     sampling = Sampling(
         temperature=config.continuation_temperature,
-        top_p=1.0,
-        top_k=0,
+        top_p=config.top_p,
+        top_k=config.top_k,
         max_new_tokens=config.continuation_tokens,
         stop_strings=(),
         ends_at_eos=False,

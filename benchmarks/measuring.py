@@ -1,0 +1,75 @@
+"""Measure sides against each other: in turn, several rounds, medians."""
+
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one call cost."""
+
+    cpu_s: float
+    """CPU seconds, user and system, of this process and of the children that ended."""
+
+    wall_s: float
+
+
+def measure(call: Callable[[], object]) -> Cost:
+    """Call once and say what it cost. Start-up that is no part of the work comes before."""
+    cpu, wall = _cpu_s(), time.perf_counter()
+    call()
+    return Cost(_cpu_s() - cpu, time.perf_counter() - wall)
+
+
+def measure_in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Cost]:
+    """The median cost of every side; a round calls each once, so that drift hits all alike."""
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, call in sides.items():
+            costs[name].append(measure(call))
+    return {
+        name: Cost(
+            statistics.median(cost.cpu_s for cost in seen),
+            statistics.median(cost.wall_s for cost in seen),
+        )
+        for name, seen in costs.items()
+    }
+
+
+def peak_rss_mb() -> float:
+    """The largest resident set of this process or of any child that ended, in 10**6 bytes."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(own, children) * 1024 / 1e6
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A Markdown table; floats to three digits."""
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(_spell(cell) for cell in row) + " |", flush=True)
+
+
+def print_result(result: Mapping[str, object]) -> None:
+    """The last line: one JSON object."""
+    print(json.dumps({**result, "cores": len(os.sched_getaffinity(0))}), flush=True)
+
+
+def _spell(cell: object) -> str:
+    return (
+        f"{cell:,.4g}"
+        if isinstance(cell, float) and abs(cell) < 1000
+        else (f"{cell:,.0f}" if isinstance(cell, float) else str(cell))
+    )
+
+
+def _cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
