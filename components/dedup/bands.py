@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.dedup.shingles import GRAM_BASE, Hashes, Indices, mix
+from components.dedup.kernels import band_documents
+from components.dedup.shingles import Hashes, Indices
 from components.dedup.signatures import Signatures
 
 
@@ -24,10 +25,8 @@ def band_keys(signatures: Signatures, bands: int, rows: int) -> Hashes:
         [bands, D]; equal keys of a band mean equal rows, but for a collision in 64 bits, which
         costs one comparison and no more.
     """
-    keys = np.zeros((len(signatures), bands), dtype=np.uint64)
-    banded = signatures.reshape(len(signatures), bands, rows)
-    for row in range(rows):
-        keys = mix(keys * np.uint64(GRAM_BASE) + banded[:, :, row])
+    keys = np.empty((len(signatures), bands), dtype=np.uint64)
+    band_documents(signatures, rows, keys)
     return np.ascontiguousarray(keys.T)
 
 
@@ -70,9 +69,12 @@ def buckets_of(keys: Hashes, documents: Indices) -> Buckets:
         keys: [D] keys of one band.
         documents: [D] the documents they belong to.
     """
-    order = np.lexsort((documents, keys))
+    order = np.argsort(keys)
     keys = keys[order]
     begins = np.ones(len(keys), dtype=np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=begins[1:])
-    grouped = Buckets(documents[order], np.cumsum(begins) - 1)
-    return grouped.select(grouped.sizes() > 1)
+    ends = np.append(begins[1:], True)
+    shared = ~(begins & ends[: len(keys)])
+    # Few documents share a bucket: only those are put in order within it.
+    members, buckets = documents[order[shared]], np.cumsum(begins[shared]) - 1
+    return Buckets(members[np.lexsort((members, buckets))], buckets)

@@ -89,3 +89,32 @@ def _contains(ordered: Hashes, values: Hashes) -> npt.NDArray[np.bool_]:
     places[places == len(ordered)] = 0
     found: npt.NDArray[np.bool_] = ordered[places] == values
     return found
+
+
+def keep_extremes(kept: Indices, sets: Sets, threshold: float) -> Indices:
+    """Split clusters, so that every document dropped is similar to the one kept for it.
+
+    CodeParrot's rule (`minhash_deduplication.py`): of a cluster, in order, a document is kept where
+    it is similar to none that is kept already. Union-find alone also drops documents that are
+    similar to their best copy only through others.
+
+    Args:
+        kept: [D] the best document of each one's cluster, exact copies taken out before.
+        sets: the documents' n-grams.
+        threshold: Jaccard similarity of two that count as copies.
+
+    Returns:
+        [D] the document that is kept for each.
+    """
+    kept = kept.copy()
+    followers = np.flatnonzero(kept != np.arange(len(kept)))
+    while len(followers):
+        near = are_similar(sets, kept[followers], followers, threshold)
+        followers = followers[~near]
+        # What is left of a cluster follows its first document from now on.
+        order = np.argsort(kept[followers], kind="stable")
+        starts = np.diff(kept[followers[order]], prepend=-1) != 0
+        firsts = followers[order][starts]
+        kept[followers[order]] = firsts[np.cumsum(starts) - 1]
+        followers = np.sort(followers[kept[followers] != followers])
+    return kept

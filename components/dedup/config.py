@@ -42,6 +42,10 @@ class DedupConfig(Config):
     """Permutations in a band: bands x rows is the length of a signature. A pair of similarity s is
     found with probability 1 - (1 - s^rows)^bands: 0.995 for 0.7 with 42 x 6."""
 
+    keep: Literal["best", "extremes"] = "best"
+    """What stays of a cluster: the `best` copy alone, or `extremes`: as many as it takes that each
+    document dropped reaches the threshold with one that stays (CodeParrot)."""
+
     seed: Annotated[int, Within(0, 2**32 - 1)] = 1
     """Seed of the permutations, as `datasketch.MinHash(seed=...)` takes it."""
 
@@ -66,7 +70,7 @@ class DedupConfig(Config):
 
 STEP = Step(
     name="dedup",
-    version=1,
+    version=2,
     kind=DOCUMENTS,
     summary="Drop exact and near duplicates, keep the best copy of each cluster.",
     config=DedupConfig,

@@ -14,7 +14,7 @@ from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
 from components.dedup.catalogue import Catalogue
 from components.dedup.shingles import Indices
-from components.dedup.verification import Sets, jaccard
+from components.dedup.verification import Sets, Similarities, jaccard
 
 KEPT, EXACT, NEAR = 0, 1, 2
 """The marks of documents."""
@@ -55,28 +55,32 @@ def cluster_rows(
     """
     dropped = np.flatnonzero(marks != KEPT)
     dropped = dropped[np.argsort(kept[dropped], kind="stable")]
+    similarities = _similarities(sets, kept[dropped], twins[dropped])
     starts = np.flatnonzero(np.diff(kept[dropped], prepend=-1))
-    for number, members in enumerate(np.split(dropped, starts[1:]) if len(dropped) else []):
-        best = int(kept[members[0]])
+    for number, places in enumerate(np.split(np.arange(len(dropped)), starts[1:])):
+        if not len(places):
+            return
         yield {
             "cluster": number,
-            "kept": catalogue.name(best),
+            "kept": catalogue.name(int(kept[dropped[places[0]]])),
             "dropped": [
                 {
-                    **catalogue.name(member),
-                    "reason": REASONS[int(marks[member])],
-                    "jaccard": _similarity(sets, best, int(twins[member])),
+                    **catalogue.name(int(dropped[place])),
+                    "reason": REASONS[int(marks[dropped[place]])],
+                    "jaccard": round(float(similarities[place]), 6),
                 }
-                for member in members.tolist()
+                for place in places.tolist()
             ],
         }
 
 
-def _similarity(sets: Sets | None, best: int, twin: int) -> float:
-    if best == twin:
-        return 1.0
-    assert sets is not None, f"{twin} is no copy of {best} and nothing was compared"
-    return round(jaccard(sets[best], sets[twin]), 6)
+def _similarities(sets: Sets | None, best: Indices, twins: Indices) -> Similarities:
+    similarities = np.ones(len(best))
+    near = best != twins
+    if near.any():
+        assert sets is not None, "near duplicates come from compared sets"
+        similarities[near] = jaccard(sets, best[near], twins[near])
+    return similarities
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from components.artifacts.documents import DOCUMENTS
 from components.artifacts.rows import draft_rows
 from components.artifacts.tally import Tally
 from components.dedup.catalogue import Catalogue, read_catalogue
-from components.dedup.clusters import Join
+from components.dedup.clusters import Join, keep_extremes
 from components.dedup.config import DedupConfig
 from components.dedup.exact import first_copies
 from components.dedup.removal import EXACT, NEAR, MarkedShard, cluster_rows, mark, write_kept
@@ -32,7 +32,7 @@ def run(
     catalogue = read_catalogue(engine, documents, config.exact_key)
     twins = first_copies(catalogue.keys())
     join = _join_near(documents, output, config, engine, catalogue, twins) if config.near else None
-    kept = join.forest.roots(twins) if join else twins
+    kept = _choose_kept(join, config, twins) if join else twins
     marks = mark(twins, kept)
     shards = [
         MarkedShard(entry, marks[ranks])
@@ -56,6 +56,14 @@ def run(
             "recall_at_threshold": config.recall,
         }
     return Report(tally=tally, measures=measures)
+
+
+def _choose_kept(join: Join, config: DedupConfig, twins: Indices) -> Indices:
+    """The document that is kept for each, by rank."""
+    kept = join.forest.roots(np.arange(len(twins)))
+    if config.keep == "extremes":
+        kept = keep_extremes(kept, join.sets, config.threshold)
+    return kept[twins]
 
 
 def _join_near(

@@ -3,18 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.documents import read_documents
 from components.artifacts.manifest import FileEntry
-from components.dedup.bands import Buckets, band_keys, buckets_of
+from components.dedup.bands import Buckets, buckets_of
 from components.dedup.config import DedupConfig
-from components.dedup.shingles import GramSets, Hashes, Indices, gram_sets
-from components.dedup.signatures import sign
+from components.dedup.kernels import band_documents, sign_documents
+from components.dedup.shingles import GramSets, Hashes, Indices, Texts, hash_slab
+from components.dedup.signatures import permutations
+
+HASHES, OFFSETS, KEYS = "hashes.bin", "offsets.npy", "keys.npy"
+"""The files of a shard's spill."""
 
 
 @dataclass(frozen=True)
@@ -36,39 +38,46 @@ class Spill:
     folder: Path
 
     @property
-    def sets(self) -> GramSets:
-        """The n-gram sets; the hashes stay on disk until they are read."""
-        offsets: Indices = self._load("offsets")
-        hashes: Hashes = self._load("hashes")
-        return GramSets(offsets, hashes)
+    def offsets(self) -> Indices:
+        """[rows + 1] where each row's hashes begin."""
+        offsets: Indices = np.load(self.folder / OFFSETS)
+        return offsets
 
     @property
     def keys(self) -> Hashes:
-        """[bands, rows]."""
-        keys: Hashes = self._load("keys")
+        """[bands, rows]; stays on disk until it is read."""
+        keys: Hashes = np.load(self.folder / KEYS, mmap_mode="r")
         return keys
 
-    def save(self, sets: GramSets, keys: Hashes) -> None:
-        """Write all arrays."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name, array in (("offsets", sets.offsets), ("hashes", sets.hashes), ("keys", keys)):
-            np.save(self.folder / f"{name}.npy", array)
-
-    def _load(self, name: str) -> Any:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+    @property
+    def hashes(self) -> Hashes:
+        """The hashes of all rows; they stay on disk until they are read."""
+        path = self.folder / HASHES
+        if not path.stat().st_size:
+            return np.empty(0, dtype=np.uint64)
+        return np.memmap(path, dtype=np.uint64, mode="r")
 
 
 def spill_shard(documents: Artifact, config: DedupConfig, task: SpillTask) -> Spill:
-    """Hash one shard's documents, sign them and write what the join needs."""
-    table = read_documents(documents, task.entry, ["content"])
-    contents = (
-        table["content"].cast(pa.large_binary()).take(pa.array(task.rows, pa.int64())).to_pylist()
-    )
-    sets = gram_sets(contents, config.ngram_words, config.splitter)
-    signatures = sign(sets, config.num_permutations, config.seed)
-    spill = Spill(task.folder)
-    spill.save(sets, band_keys(signatures, config.bands, config.rows))
-    return spill
+    """Hash one shard's documents, sign them and write what the join needs, slab by slab."""
+    texts = Texts.of_column(read_documents(documents, task.entry, ["content"])["content"])
+    factors, summands = permutations(config.num_permutations, config.seed)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    keys = np.empty((len(task.rows), config.bands), dtype=np.uint64)
+    ends = [np.zeros(1, dtype=np.int64)]
+    done = 0
+    with (task.folder / HASHES).open("wb") as file:
+        for slab in texts.slabs(task.rows):
+            sets = hash_slab(texts, slab, config.ngram_words, config.splitter)
+            signatures = np.empty((len(slab), config.num_permutations), dtype=np.uint32)
+            sign_documents(sets.hashes, sets.offsets[1:], factors, summands, signatures)
+            band_documents(signatures, config.rows, keys[done : done + len(slab)])
+            file.write(sets.hashes.data)
+            ends.append(sets.offsets[1:] + ends[-1][-1])
+            done += len(slab)
+    np.save(task.folder / OFFSETS, np.concatenate(ends))
+    np.save(task.folder / KEYS, np.ascontiguousarray(keys.T))
+    return Spill(task.folder)
 
 
 class SpilledSets:
@@ -82,16 +91,31 @@ class SpilledSets:
             ranks: for every shard the documents that its rows stand for.
             size: documents in all, those that were not spilled included.
         """
-        self._sets = [spill.sets for spill in spills]
+        self._hashes = [spill.hashes for spill in spills]
         self._shards = np.zeros(size, dtype=np.int32)
-        self._rows = np.zeros(size, dtype=np.int64)
-        for shard, documents in enumerate(ranks):
+        self._starts = np.zeros(size, dtype=np.int64)
+        self._sizes = np.zeros(size, dtype=np.int64)
+        for shard, (spill, documents) in enumerate(zip(spills, ranks, strict=True)):
+            offsets = spill.offsets
             self._shards[documents] = shard
-            self._rows[documents] = np.arange(len(documents))
+            self._starts[documents] = offsets[:-1]
+            self._sizes[documents] = np.diff(offsets)
 
-    def __getitem__(self, document: int) -> Hashes:
-        sets = self._sets[int(self._shards[document])]
-        return sets[int(self._rows[document])]
+    def sizes(self, documents: Indices) -> Indices:
+        """How many n-grams each document has."""
+        return self._sizes[documents]
+
+    def gather(self, documents: Indices) -> GramSets:
+        """The sets of some documents, in the order given, copied into memory."""
+        offsets = np.zeros(len(documents) + 1, dtype=np.int64)
+        np.cumsum(self._sizes[documents], out=offsets[1:])
+        hashes = np.empty(offsets[-1], dtype=np.uint64)
+        starts, shards = self._starts[documents].tolist(), self._shards[documents].tolist()
+        for start, shard, first, last in zip(
+            starts, shards, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True
+        ):
+            hashes[first:last] = self._hashes[shard][start : start + last - first]
+        return GramSets(offsets, hashes)
 
 
 def spilled_bands(
@@ -101,7 +125,7 @@ def spilled_bands(
 
     Documents without n-grams are in none: their signatures would all be equal.
     """
-    with_grams = [np.diff(spill.sets.offsets) > 0 for spill in spills]
+    with_grams = [np.diff(spill.offsets) > 0 for spill in spills]
     none = [np.empty(0, dtype=np.int64)]
     documents = np.concatenate(
         none + [shard[keep] for shard, keep in zip(ranks, with_grams, strict=True)]

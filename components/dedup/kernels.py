@@ -1,0 +1,342 @@
+"""The loops that all bytes of a corpus go through, compiled: bytes in, arrays out.
+
+A document is read once: bytes -> hashes of its words -> hashes of its n-grams -> the distinct ones
+-> signature -> band keys. No word and no n-gram becomes a Python object, and the interpreter lock
+is free meanwhile. Equal words have equal hashes in every process and on every little-endian
+machine.
+
+Legend: D documents, G hashes of one document, P permutations, W words of an n-gram.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+Bytes = npt.NDArray[np.uint8]
+Hashes = npt.NDArray[np.uint64]
+Halves = npt.NDArray[np.uint32]
+Indices = npt.NDArray[np.int64]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+U32, U64 = np.uint32, np.uint64
+"""numba promotes the product of two uint32 to uint64, and mixes of signed and unsigned to floats:
+every step names its type."""
+
+WORD_FACTOR = U64(0xD1342543DE82EF95)
+LENGTH_FACTOR = U64(0x9E3779B97F4A7C15)
+GRAM_FACTOR = U64(0x2545F4914F6CDD1D)
+"""Odd, so that multiplying loses nothing: words of up to eight bytes and one length never share a
+hash."""
+
+EMPTY = U32(0xFFFFFFFF)
+"""The signature of the empty set in every place, as datasketch has it."""
+
+LANES = 64
+"""Hashes are padded to a multiple of it before they are permuted: whole vectors, no scalar rest."""
+
+IS_WORD = np.zeros(256, dtype=np.bool_)
+IS_WORD[np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz", "u1")] = 1
+
+
+def compiled(function: Function) -> Function:
+    """Compile a loop at its first call; the machine code is kept on disk where there is room.
+
+    A container with a read-only root and no home has none: there every process compiles anew.
+    """
+    try:
+        return cast(Function, njit(nogil=True, cache=True)(function))
+    except RuntimeError:
+        return cast(Function, njit(nogil=True)(function))
+
+
+def _build_load(_context: Any, data: Any, place: Any) -> Any:
+    """The instructions of `_load_eight`, which numba has no expression for."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.gep(array.data, [arguments[1]])
+        return builder.load(builder.bitcast(address, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(data, place), generate
+
+
+_load_eight: Any = intrinsic(_build_load)
+"""Eight bytes of an array from a place on as one little-endian integer, aligned or not."""
+
+
+@compiled
+def _hash_word(data: Bytes, start: int, end: int) -> Any:
+    """The hash of the bytes from start to end: eight at a time, then the rest."""
+    value = U64(end - start) * LENGTH_FACTOR
+    if end + 8 <= len(data):
+        while end - start >= 8:
+            value = (value ^ _load_eight(data, start)) * WORD_FACTOR
+            value ^= value >> U64(32)
+            start += 8
+        if end > start:
+            kept = (U64(1) << U64(8 * (end - start))) - U64(1)
+            value = (value ^ (_load_eight(data, start) & kept)) * WORD_FACTOR
+            value ^= value >> U64(32)
+        return value
+    while start < end:  # near the end of the buffer nothing may be read past it
+        chunk = U64(0)
+        for place in range(min(8, end - start)):
+            chunk |= U64(data[start + place]) << U64(8 * place)
+        value = (value ^ chunk) * WORD_FACTOR
+        value ^= value >> U64(32)
+        start += 8
+    return value
+
+
+@compiled
+def split_runs(data: Bytes, start: int, end: int, is_word: Any, words: Hashes) -> int:
+    """Hash every run of word characters of one document into `words`; returns how many."""
+    count = 0
+    while True:
+        while start < end and not is_word[data[start]]:
+            start += 1
+        if start >= end:
+            return count
+        stop = start + 1
+        while stop < end and is_word[data[stop]]:
+            stop += 1
+        words[count] = _hash_word(data, start, stop)
+        count += 1
+        start = stop
+
+
+@compiled
+def split_bigcode(data: Bytes, start: int, end: int, is_word: Any, words: Hashes) -> int:
+    """Hash every piece between two other characters, empty ones too; returns how many.
+
+    UTF-8's continuation bytes belong to the character before them.
+    """
+    count, first = 0, start
+    for place in range(start, end):
+        byte = data[place]
+        if is_word[byte]:
+            continue
+        if byte & 0xC0 == 0x80:
+            first = place + 1
+            continue
+        words[count] = _hash_word(data, first, place)
+        count += 1
+        first = place + 1
+    words[count] = _hash_word(data, first, end)
+    return count + 1
+
+
+@compiled
+def _mix(value: Any) -> Any:
+    """MurmurHash3's fmix64: every bit depends on every bit."""
+    value ^= value >> U64(33)
+    value *= U64(0xFF51AFD7ED558CCD)
+    value ^= value >> U64(33)
+    value *= U64(0xC4CEB9FE1A85EC53)
+    return value ^ (value >> U64(33))
+
+
+@compiled
+def hash_grams(words: Hashes, count: int, gram_words: int, grams: Hashes) -> int:
+    """Hash the W-gram that begins at each of `count` words into `grams`; returns how many."""
+    total = max(0, count - gram_words + 1)
+    for start in range(total):
+        value = words[start]
+        for place in range(1, gram_words):
+            value = value * GRAM_FACTOR + words[start + place]
+        grams[start] = _mix(value)
+    return total
+
+
+@compiled
+def take_distinct(grams: Hashes, count: int, table: Hashes, distinct: Hashes) -> int:
+    """Copy each of `count` hashes once, in the order of first sight; returns how many.
+
+    Args:
+        grams: hashes; 0, which marks an empty place of the table, counts as 1.
+        count: how many of them.
+        table: scratch of at least `table_size(count)`.
+        distinct: where they go.
+    """
+    size = table_size(count)
+    table[:size] = 0
+    last = U64(size - 1)
+    total = 0
+    for index in range(count):
+        value = max(grams[index], U64(1))
+        place = value & last
+        while table[place] != U64(0) and table[place] != value:
+            place = (place + U64(1)) & last
+        if table[place] == U64(0):
+            table[place] = value
+            distinct[total] = value
+            total += 1
+    return total
+
+
+@compiled
+def table_size(count: int) -> int:
+    """Places of an open hash table that is at most half full: a power of two."""
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    return size
+
+
+@compiled
+def sign_one(
+    grams: Hashes, count: int, factors: Halves, summands: Halves, halves: Halves, signature: Halves
+) -> None:
+    """The MinHash signature of one set, as `datasketch.MinHash(scheme="affine32")` has it.
+
+    The inner loop runs over hashes, not over permutations: it keeps the least one in a register.
+
+    Args:
+        grams: [G] distinct hashes; the low half of each is the element's 32-bit hash.
+        count: G.
+        factors: [P] of the permutations.
+        summands: [P] of the permutations.
+        halves: scratch of at least G + LANES.
+        signature: [P], the result.
+    """
+    if count == 0:
+        signature[:] = EMPTY
+        return
+    for index in range(count):
+        half = U32(grams[index])
+        half ^= half >> U32(16)
+        half = U32(half * U32(0x85EBCA6B))
+        half ^= half >> U32(13)
+        half = U32(half * U32(0xC2B2AE35))
+        halves[index] = half ^ (half >> U32(16))
+    padded = (count + LANES - 1) // LANES * LANES
+    halves[count:padded] = halves[0]
+    for permutation in range(len(factors)):
+        factor, summand, least = factors[permutation], summands[permutation], EMPTY
+        for index in range(padded):
+            least = min(least, U32(U32(factor * halves[index]) + summand))
+        signature[permutation] = least
+
+
+@compiled
+def hash_bands(signature: Halves, rows: int, keys: Hashes) -> None:
+    """The key of every band of one signature; equal rows give equal keys."""
+    for band in range(len(keys)):
+        value = U64(0)
+        for row in range(rows):
+            value = _mix(value * GRAM_FACTOR + U64(signature[band * rows + row]))
+        keys[band] = value
+
+
+@compiled
+def hash_documents(
+    data: Bytes,
+    offsets: Any,
+    documents: Indices,
+    is_word: Any,
+    is_bigcode: bool,
+    gram_words: int,
+    hashes: Hashes,
+    ends: Indices,
+) -> int:
+    """The distinct n-gram hashes of some documents, one document after another.
+
+    Args:
+        data: bytes of all documents of a buffer.
+        offsets: where each begins; one more place holds the end of the last.
+        documents: [D] which are wanted.
+        is_word: [256] which bytes belong to words.
+        is_bigcode: whether words are split as BigCode does.
+        gram_words: W.
+        hashes: where they go; room for a hash a byte and one a document.
+        ends: [D], where each document's hashes end.
+
+    Returns:
+        How many hashes there are.
+    """
+    longest = 1
+    for document in documents:
+        longest = max(longest, offsets[document + 1] - offsets[document] + 1)
+    words = np.empty(longest, dtype=np.uint64)
+    grams = np.empty(longest, dtype=np.uint64)
+    table = np.empty(table_size(longest), dtype=np.uint64)
+    total = 0
+    for number in range(len(documents)):
+        start, end = offsets[documents[number]], offsets[documents[number] + 1]
+        if is_bigcode:
+            count = split_bigcode(data, start, end, is_word, words)
+        else:
+            count = split_runs(data, start, end, is_word, words)
+        count = hash_grams(words, count, gram_words, grams)
+        total += take_distinct(grams, count, table, hashes[total:])
+        ends[number] = total
+    return total
+
+
+@compiled
+def sign_documents(
+    hashes: Hashes, ends: Indices, factors: Halves, summands: Halves, signatures: Halves
+) -> None:
+    """The signatures [D, P] of documents whose hashes end at `ends`, as `sign_one` does each."""
+    longest, start = 0, 0
+    for end in ends:
+        longest = max(longest, end - start)
+        start = end
+    halves = np.empty(longest + LANES, dtype=np.uint32)
+    start = 0
+    for number in range(len(ends)):
+        end = ends[number]
+        sign_one(hashes[start:end], end - start, factors, summands, halves, signatures[number])
+        start = end
+
+
+@compiled
+def band_documents(signatures: Halves, rows: int, keys: Hashes) -> None:
+    """The band keys [D, bands] of signatures [D, bands * rows]."""
+    for number in range(len(signatures)):
+        hash_bands(signatures[number], rows, keys[number])
+
+
+@compiled
+def compare_pairs(
+    hashes: Hashes, offsets: Indices, left: Indices, right: Indices, common: Indices
+) -> None:
+    """How many hashes the sets of each pair share.
+
+    Args:
+        hashes: distinct within a set.
+        offsets: where each set begins; one more place holds the end of the last.
+        left: [pairs] a set; equal neighbours are read into the table once.
+        right: [pairs] the set to compare it with.
+        common: [pairs], the result.
+    """
+    largest = 0
+    for one in left:
+        largest = max(largest, offsets[one + 1] - offsets[one])
+    table = np.empty(table_size(largest), dtype=np.uint64)
+    held, last = -1, U64(0)
+    for pair in range(len(left)):
+        if left[pair] != held:
+            held = left[pair]
+            start, end = offsets[held], offsets[held + 1]
+            size = table_size(end - start)
+            table[:size] = 0
+            last = U64(size - 1)
+            for index in range(start, end):
+                place = hashes[index] & last
+                while table[place] != U64(0):
+                    place = (place + U64(1)) & last
+                table[place] = hashes[index]
+        total = 0
+        for index in range(offsets[right[pair]], offsets[right[pair] + 1]):
+            value = hashes[index]
+            place = value & last
+            while table[place] != U64(0) and table[place] != value:
+                place = (place + U64(1)) & last
+            total += table[place] == value
+        common[pair] = total
