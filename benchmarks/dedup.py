@@ -38,8 +38,9 @@ from components.artifacts.rows import read_rows
 from components.dedup.bands import band_keys, buckets_of
 from components.dedup.clusters import Forest, Join
 from components.dedup.config import DedupConfig
-from components.dedup.shingles import GramSets, Texts, hash_slab
+from components.dedup.shingles import GramSets, Texts, gram_sets, hash_slabs
 from components.dedup.signatures import Signatures, sign
+from components.dedup.verification import are_similar
 
 NUM_PERMUTATIONS = 256
 """For signatures side by side; the step's own default is 42 x 6 = 252."""
@@ -65,17 +66,12 @@ class MemorySets:
         return GramSets(offsets, np.concatenate([np.empty(0, np.uint64), *parts]))
 
 
-def hash_all(texts: Texts, num_permutations: int) -> tuple[GramSets, Signatures]:
-    """The n-grams and signatures of all documents, as the step makes them slab by slab."""
+def sign_all(texts: Texts, num_permutations: int) -> Signatures:
+    """Bytes to signatures of all documents, slab by slab as the step does it."""
     config = DedupConfig()
-    parts = [
-        hash_slab(texts, slab, config.ngram_words, config.splitter)
-        for slab in texts.slabs(np.arange(len(texts.offsets) - 1))
-    ]
-    signatures = [sign(sets, num_permutations, config.seed) for sets in parts]
-    sizes = np.concatenate([np.diff(sets.offsets) for sets in parts])
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return GramSets(offsets, np.concatenate([s.hashes for s in parts])), np.concatenate(signatures)
+    documents = np.arange(len(texts.offsets) - 1)
+    slabs = hash_slabs(texts, documents, config.ngram_words, config.splitter)
+    return np.concatenate([sign(sets, num_permutations, config.seed) for sets in slabs])
 
 
 def gram_strings(content: str) -> set[str]:
@@ -85,7 +81,7 @@ def gram_strings(content: str) -> set[str]:
 
 
 def sign_datasketch(contents: Sequence[str], num_permutations: int) -> list[MinHash]:
-    """datasketch 2 at its defaults: affine32 over sha1."""
+    """Peer datasketch 2 at its defaults: affine32 over sha1."""
     signed = []
     for content in contents:
         minhash = MinHash(num_perm=num_permutations)
@@ -95,7 +91,7 @@ def sign_datasketch(contents: Sequence[str], num_permutations: int) -> list[MinH
 
 
 def sign_rensa(contents: Sequence[str], num_permutations: int) -> list[Any]:
-    """rensa's R-MinHash, at its fastest call over Python tokens."""
+    """Peer rensa's R-MinHash, at its fastest call over Python tokens."""
     if hasattr(RMinHash, "digest_matrix_from_token_sets"):
         tokens = [list(gram_strings(content)) for content in contents]
         return [RMinHash.digest_matrix_from_token_sets(tokens, num_permutations, 1)]
@@ -114,11 +110,11 @@ def compare_signatures(
     whole = Texts.of_contents([file.content for file in files])
     part = Texts.of_contents([file.content for file in sample])
     contents = [file.content.decode() for file in sample]
-    hash_all(Texts.of_contents([b"compile the loops first"]), NUM_PERMUTATIONS)
+    sign_all(Texts.of_contents([b"compile the loops first"]), NUM_PERMUTATIONS)
     costs = measure_in_turn(
         {
-            "codekiln, whole corpus": lambda: hash_all(whole, NUM_PERMUTATIONS),
-            "codekiln": lambda: hash_all(part, NUM_PERMUTATIONS),
+            "codekiln, whole corpus": lambda: sign_all(whole, NUM_PERMUTATIONS),
+            "codekiln": lambda: sign_all(part, NUM_PERMUTATIONS),
             "rensa": lambda: sign_rensa(contents, NUM_PERMUTATIONS),
             "datasketch": lambda: sign_datasketch(contents, NUM_PERMUTATIONS),
             "5-grams as Python strings alone": lambda: [gram_strings(text) for text in contents],
@@ -155,7 +151,7 @@ def compare_cores(files: Sequence[SourceFile]) -> float:
 
     def work(threads: int) -> None:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda texts: hash_all(texts, NUM_PERMUTATIONS), halves))
+            list(pool.map(lambda texts: sign_all(texts, NUM_PERMUTATIONS), halves))
 
     costs = measure_in_turn({"one": lambda: work(1), "two": lambda: work(2)}, rounds=3)
     ratio = costs["one"].wall_s / costs["two"].wall_s
@@ -185,7 +181,7 @@ def cluster_verified(sets: MemorySets, signatures: Signatures, config: DedupConf
 
 
 def cluster_datasketch(signed: Sequence[MinHash], config: DedupConfig) -> dict[int, int]:
-    """datasketch's LSH and a dict union-find over what its queries return."""
+    """Peer datasketch's LSH and a dict union-find over what its queries return."""
     index = MinHashLSH(num_perm=config.num_permutations, params=(config.bands, config.rows))
     parents = {number: number for number in range(len(signed))}
 
@@ -256,9 +252,9 @@ def compare_brute_force(files: Sequence[SourceFile], count: int, seed: int) -> d
     sizes = np.diff(ends)
     similarity = common.data / (sizes[common.row] + sizes[common.col] - common.data)
     config = DedupConfig()
-    sets, signatures = hash_all(
-        Texts.of_contents([file.content for file in sample]), config.num_permutations
-    )
+    contents = [file.content for file in sample]
+    sets = gram_sets(contents, config.ngram_words, config.splitter)
+    signatures = sign(sets, config.num_permutations, config.seed)
     keys = band_keys(signatures, config.bands, config.rows)
     proposed = (keys[:, common.row] == keys[:, common.col]).any(axis=0)
     result: dict[str, float] = {}
@@ -291,7 +287,7 @@ def compare_brute_force(files: Sequence[SourceFile], count: int, seed: int) -> d
                 result[f"below_threshold_{name}"],
             )
         )
-    result["precision"] = _precision(sets, keys, sizes, common, similarity)
+    result["precision"] = _precision(sets, keys, common, similarity)
     print_table(
         [
             f"brute force, {len(sample):,} files, seed {seed}: threshold",
@@ -314,10 +310,8 @@ def _similarity_to_kept(incidence: Any, sizes: Any, dropped: Any, roots: Any) ->
     return common / (sizes[dropped] + sizes[roots[dropped]] - common)
 
 
-def _precision(sets: GramSets, keys: Any, sizes: Any, common: Any, similarity: Any) -> float:
+def _precision(sets: GramSets, keys: Any, common: Any, similarity: Any) -> float:
     """Share of the pairs that verification accepts, of all proposed ones, that are similar."""
-    from components.dedup.verification import are_similar
-
     proposed = (keys[:, common.row] == keys[:, common.col]).any(axis=0)
     left, right = common.row[proposed].astype(np.int64), common.col[proposed].astype(np.int64)
     accepted = are_similar(MemorySets(sets), left, right, DedupConfig().threshold)
@@ -347,8 +341,9 @@ def main() -> None:
     result["two_cores_ratio"] = compare_cores(files)
     config = DedupConfig()
     texts = Texts.of_contents([file.content for file in files])
-    kernels = measure(lambda: hash_all(texts, config.num_permutations))
-    sets, signatures = hash_all(texts, config.num_permutations)
+    kernels = measure(lambda: sign_all(texts, config.num_permutations))
+    sets = gram_sets([file.content for file in files], config.ngram_words, config.splitter)
+    signatures = sign(sets, config.num_permutations, config.seed)
     clustering, verified = compare_clustering(MemorySets(sets), signatures)
     result |= clustering
     result |= compare_brute_force(files, arguments.pairs, arguments.seed)

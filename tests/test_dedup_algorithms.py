@@ -20,12 +20,12 @@ from components.dedup.bands import Buckets, band_keys, buckets_of
 from components.dedup.clusters import Forest, Join, keep_extremes
 from components.dedup.exact import first_copies, gpt_cc_key
 from components.dedup.kernels import EMPTY
-from components.dedup.shingles import GramSets, Texts, gram_sets, hash_slab
+from components.dedup.shingles import GramSets, Texts, gram_sets, hash_slabs
 from components.dedup.signatures import permutations, sign
 from components.dedup.verification import jaccard
 
 MASK = (1 << 64) - 1
-TEXTS = st.text(alphabet="ab_Z9 \n\t.\u00e9(\U0001f600", max_size=60)
+TEXTS = st.text(alphabet="ab_Z09@[`{/:^ \n\t\x7f\u00e9\U0001f600", max_size=150)
 
 
 def mixed(value: int) -> int:
@@ -37,6 +37,8 @@ def mixed(value: int) -> int:
 
 
 def word_hash(word: bytes) -> int:
+    if not word:
+        return 0
     value = len(word) * int(kernels.LENGTH_FACTOR) & MASK
     for start in range(0, len(word), 8):
         chunk = int.from_bytes(word[start : start + 8], "little")
@@ -76,6 +78,14 @@ def test_gram_sets_are_those_of_the_definition(texts: list[str], ngram_words: in
             assert {*hashes} == grams_by_definition(text, ngram_words, splitter)
 
 
+@pytest.mark.parametrize("shift", [0, 1, 7, 8, 63])
+def test_every_byte_is_a_word_character_or_none_wherever_it_stands(shift: int):
+    data = b"." * shift + b"".join(b"x" + bytes([byte]) + b"y " for byte in range(256))
+    sets = gram_sets([data], 1, "runs")
+    words = re.findall(rb"[A-Za-z0-9_]+", data)
+    assert {*sets[0].tolist()} == {gram_hash([word_hash(word)]) for word in words}
+
+
 @given(st.text(alphabet="aZ_ 9", max_size=40), st.integers(0, 20))
 @settings(deadline=None)
 def test_what_stands_behind_a_document_does_not_change_its_hashes(text: str, behind: int):
@@ -98,9 +108,8 @@ def test_slabs_of_any_column_give_the_sets_of_the_documents_asked_for(
         view = Texts.of_column(column)
         found = [
             sets[number].tolist()
-            for slab in view.slabs(np.array(wanted, np.int64))
-            for sets in [hash_slab(view, slab, 2, "runs")]
-            for number in range(len(slab))
+            for sets in hash_slabs(view, np.array(wanted, np.int64), 2, "runs")
+            for number in range(len(sets))
         ]
     whole = gram_sets([texts[place].encode() for place in wanted], 2, "runs")
     assert found == [whole[number].tolist() for number in range(len(wanted))]

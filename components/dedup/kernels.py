@@ -39,6 +39,9 @@ EMPTY = U32(0xFFFFFFFF)
 LANES = 64
 """Hashes are padded to a multiple of it before they are permuted: whole vectors, no scalar rest."""
 
+PADDING = 64
+"""Bytes that are read behind a document: where the buffer ends before, it is copied."""
+
 IS_WORD = np.zeros(256, dtype=np.bool_)
 IS_WORD[np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz", "u1")] = 1
 
@@ -69,65 +72,103 @@ _load_eight: Any = intrinsic(_build_load)
 """Eight bytes of an array from a place on as one little-endian integer, aligned or not."""
 
 
+def _build_first_bit(_context: Any, bits: Any) -> Any:
+    """The instruction of `_first_bit`."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(bits), generate
+
+
+_first_bit: Any = intrinsic(_build_first_bit)
+"""The place of the lowest bit that is set in a uint64 other than 0."""
+
+
 @compiled
 def _hash_word(data: Bytes, start: int, end: int) -> Any:
-    """The hash of the bytes from start to end: eight at a time, then the rest."""
+    """The hash of the bytes from start to end, at least one: eight at a time, then the rest."""
     value = U64(end - start) * LENGTH_FACTOR
-    if end + 8 <= len(data):
-        while end - start >= 8:
-            value = (value ^ _load_eight(data, start)) * WORD_FACTOR
-            value ^= value >> U64(32)
-            start += 8
-        if end > start:
-            kept = (U64(1) << U64(8 * (end - start))) - U64(1)
-            value = (value ^ (_load_eight(data, start) & kept)) * WORD_FACTOR
-            value ^= value >> U64(32)
-        return value
-    while start < end:  # near the end of the buffer nothing may be read past it
-        chunk = U64(0)
-        for place in range(min(8, end - start)):
-            chunk |= U64(data[start + place]) << U64(8 * place)
-        value = (value ^ chunk) * WORD_FACTOR
+    while end - start > 8:
+        value = (value ^ _load_eight(data, start)) * WORD_FACTOR
         value ^= value >> U64(32)
         start += 8
-    return value
+    kept = ~U64(0) >> U64(64 - 8 * (end - start))
+    value = (value ^ (_load_eight(data, start) & kept)) * WORD_FACTOR
+    return value ^ (value >> U64(32))
 
 
 @compiled
-def split_runs(data: Bytes, start: int, end: int, is_word: Any, words: Hashes) -> int:
-    """Hash every run of word characters of one document into `words`; returns how many."""
+def _mark_eight(chunk: Any) -> Any:
+    """Which of eight bytes belong to words, a bit a byte, the first byte lowest.
+
+    Eight comparisons in one register: of bytes below 128, adding 128 - c sets the high bit of
+    those from c on, and nothing is carried over.
+    """
+    low = chunk & U64(0x7F7F7F7F7F7F7F7F)
+    folded = low | U64(0x2020202020202020)
+    letters = (folded + U64(0x1F1F1F1F1F1F1F1F)) & ~(folded + U64(0x0505050505050505))
+    digits = (low + U64(0x5050505050505050)) & ~(low + U64(0x4646464646464646))
+    underscores = ~((low ^ U64(0x5F5F5F5F5F5F5F5F)) + U64(0x7F7F7F7F7F7F7F7F))
+    marked = (letters | digits | underscores) & ~chunk & U64(0x8080808080808080)
+    return ((marked >> U64(7)) * U64(0x0102040810204080)) >> U64(56)
+
+
+@compiled
+def _mark_block(data: Bytes, start: int, end: int) -> Any:
+    """Which of the 64 bytes from start on belong to words, a bit a byte; none from `end` on."""
+    bits = U64(0)
+    for eighth in range(8):
+        bits |= _mark_eight(_load_eight(data, start + 8 * eighth)) << U64(8 * eighth)
+    if end - start < 64:
+        bits &= (U64(1) << U64(end - start)) - U64(1)
+    return bits
+
+
+@compiled
+def split_runs(data: Bytes, start: int, end: int, edges: Indices, words: Hashes) -> int:
+    """Hash every run of word characters of one document into `words`; returns how many.
+
+    Two passes, because a branch at every end of a word costs more than the rest: the first writes
+    down where runs begin and end, 64 bytes at a time; the second hashes between. PADDING bytes
+    behind `end` are read, and change nothing.
+    """
     count = 0
-    while True:
-        while start < end and not is_word[data[start]]:
-            start += 1
-        if start >= end:
-            return count
-        stop = start + 1
-        while stop < end and is_word[data[stop]]:
-            stop += 1
-        words[count] = _hash_word(data, start, stop)
-        count += 1
-        start = stop
+    before = U64(0)
+    for base in range(start, end, 64):
+        bits = _mark_block(data, base, end)
+        changes = bits ^ (bits << U64(1) | before)
+        before = bits >> U64(63)
+        while changes != U64(0):
+            edges[count] = base + np.int64(_first_bit(changes))
+            count += 1
+            changes &= changes - U64(1)
+    edges[count] = end
+    runs = (count + 1) // 2
+    for run in range(runs):
+        words[run] = _hash_word(data, edges[2 * run], edges[2 * run + 1])
+    return runs
 
 
 @compiled
-def split_bigcode(data: Bytes, start: int, end: int, is_word: Any, words: Hashes) -> int:
+def split_bigcode(data: Bytes, start: int, end: int, words: Hashes) -> int:
     """Hash every piece between two other characters, empty ones too; returns how many.
 
-    UTF-8's continuation bytes belong to the character before them.
+    UTF-8's continuation bytes belong to the character before them. PADDING bytes behind `end` are
+    read, and change nothing.
     """
     count, first = 0, start
     for place in range(start, end):
         byte = data[place]
-        if is_word[byte]:
+        if IS_WORD[byte]:
             continue
         if byte & 0xC0 == 0x80:
             first = place + 1
             continue
-        words[count] = _hash_word(data, first, place)
+        words[count] = _hash_word(data, first, place) if place > first else U64(0)
         count += 1
         first = place + 1
-    words[count] = _hash_word(data, first, end)
+    words[count] = _hash_word(data, first, end) if end > first else U64(0)
     return count + 1
 
 
@@ -238,9 +279,9 @@ def hash_documents(
     data: Bytes,
     offsets: Any,
     documents: Indices,
-    is_word: Any,
     is_bigcode: bool,
     gram_words: int,
+    scratch: Hashes,
     hashes: Hashes,
     ends: Indices,
 ) -> int:
@@ -250,32 +291,47 @@ def hash_documents(
         data: bytes of all documents of a buffer.
         offsets: where each begins; one more place holds the end of the last.
         documents: [D] which are wanted.
-        is_word: [256] which bytes belong to words.
         is_bigcode: whether words are split as BigCode does.
         gram_words: W.
+        scratch: as many as `scratch_size` says for the longest document.
         hashes: where they go; room for a hash a byte and one a document.
         ends: [D], where each document's hashes end.
 
     Returns:
         How many hashes there are.
     """
-    longest = 1
+    longest = 0
     for document in documents:
-        longest = max(longest, offsets[document + 1] - offsets[document] + 1)
-    words = np.empty(longest, dtype=np.uint64)
-    grams = np.empty(longest, dtype=np.uint64)
-    table = np.empty(table_size(longest), dtype=np.uint64)
+        longest = max(longest, offsets[document + 1] - offsets[document])
+    room = longest + 2
+    words, grams = scratch[:room], scratch[room : 2 * room]
+    edges, table = scratch[room : 2 * room].view(np.int64), scratch[2 * room :]
     total = 0
     for number in range(len(documents)):
-        start, end = offsets[documents[number]], offsets[documents[number] + 1]
+        start, end = np.int64(offsets[documents[number]]), np.int64(offsets[documents[number] + 1])
+        text = data
+        if end + PADDING > len(data):
+            text = np.zeros(end - start + PADDING, dtype=np.uint8)
+            text[: end - start] = data[start:end]
+            start, end = np.int64(0), end - start
         if is_bigcode:
-            count = split_bigcode(data, start, end, is_word, words)
+            count = split_bigcode(text, start, end, words)
         else:
-            count = split_runs(data, start, end, is_word, words)
+            count = split_runs(text, start, end, edges, words)
         count = hash_grams(words, count, gram_words, grams)
         total += take_distinct(grams, count, table, hashes[total:])
         ends[number] = total
     return total
+
+
+@compiled
+def scratch_size(longest: int) -> int:
+    """Places that `hash_documents` needs beside its result: words, n-grams and their table.
+
+    Args:
+        longest: bytes of the longest document.
+    """
+    return 2 * (longest + 2) + table_size(longest + 2)
 
 
 @compiled

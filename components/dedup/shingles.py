@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.dedup.kernels import IS_WORD, hash_documents
+from components.dedup.kernels import hash_documents, scratch_size
 
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
@@ -68,13 +68,23 @@ class Texts:
 
     def slabs(self, documents: Indices) -> Iterator[Indices]:
         """Cut documents into runs of about SLAB_BYTES, at least one document each."""
-        sizes = self.offsets[documents + 1].astype(np.int64) - self.offsets[documents]
-        slab = np.cumsum(sizes) // SLAB_BYTES
-        yield from np.split(documents, np.flatnonzero(np.diff(slab)) + 1)
+        if len(documents):
+            slab = np.cumsum(self.sizes(documents)) // SLAB_BYTES
+            yield from np.split(documents, np.flatnonzero(np.diff(slab)) + 1)
+
+    def sizes(self, documents: Indices) -> Indices:
+        """UTF-8 bytes of each document."""
+        ends: Indices = self.offsets[documents + 1].astype(np.int64)
+        return ends - self.offsets[documents]
 
 
-def hash_slab(texts: Texts, documents: Indices, gram_words: int, splitter: str) -> GramSets:
-    """The n-gram sets of some documents.
+def hash_slabs(
+    texts: Texts, documents: Indices, gram_words: int, splitter: str
+) -> Iterator[GramSets]:
+    """The n-gram sets of some documents, slab by slab.
+
+    A slab's arrays are used again for the next one: copy what must stay. Fresh memory for every
+    slab would take half as long again, in page faults.
 
     Args:
         texts: their bytes.
@@ -82,23 +92,33 @@ def hash_slab(texts: Texts, documents: Indices, gram_words: int, splitter: str) 
         gram_words: words in an n-gram; a document with fewer has the empty set.
         splitter: `runs` or `bigcode`, see DedupConfig.
     """
-    sizes = texts.offsets[documents + 1].astype(np.int64) - texts.offsets[documents]
-    hashes = np.empty(int(sizes.sum()) + len(documents), dtype=np.uint64)
-    offsets = np.zeros(len(documents) + 1, dtype=np.int64)
-    count = hash_documents(
-        texts.data,
-        texts.offsets,
-        documents,
-        IS_WORD,
-        splitter == "bigcode",
-        gram_words,
-        hashes,
-        offsets[1:],
-    )
-    return GramSets(offsets, hashes[:count])
+    slabs = list(texts.slabs(documents))
+    longest = int(texts.sizes(documents).max(initial=0))
+    largest = max((int(texts.sizes(slab).sum()) + len(slab) for slab in slabs), default=0)
+    scratch = np.empty(scratch_size(longest), dtype=np.uint64)
+    hashes = np.empty(largest, dtype=np.uint64)
+    for slab in slabs:
+        offsets = np.zeros(len(slab) + 1, dtype=np.int64)
+        count = hash_documents(
+            texts.data,
+            texts.offsets,
+            slab,
+            splitter == "bigcode",
+            gram_words,
+            scratch,
+            hashes,
+            offsets[1:],
+        )
+        yield GramSets(offsets, hashes[:count])
 
 
 def gram_sets(contents: Sequence[bytes], gram_words: int, splitter: str) -> GramSets:
-    """The n-gram sets of documents that lie apart, in the order given; see `hash_slab`."""
+    """The n-gram sets of documents that lie apart, in the order given; see `hash_slabs`."""
     texts = Texts.of_contents(contents)
-    return hash_slab(texts, np.arange(len(contents)), gram_words, splitter)
+    parts = [
+        (np.diff(sets.offsets), sets.hashes.copy())
+        for sets in hash_slabs(texts, np.arange(len(contents)), gram_words, splitter)
+    ]
+    sizes = [np.zeros(1, np.int64), *(part[0] for part in parts)]
+    hashes = [np.empty(0, np.uint64), *(part[1] for part in parts)]
+    return GramSets(np.cumsum(np.concatenate(sizes)), np.concatenate(hashes))

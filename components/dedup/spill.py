@@ -12,7 +12,7 @@ from components.artifacts.manifest import FileEntry
 from components.dedup.bands import Buckets, buckets_of
 from components.dedup.config import DedupConfig
 from components.dedup.kernels import band_documents, sign_documents
-from components.dedup.shingles import GramSets, Hashes, Indices, Texts, hash_slab
+from components.dedup.shingles import GramSets, Hashes, Indices, Texts, hash_slabs
 from components.dedup.signatures import permutations
 
 HASHES, OFFSETS, KEYS = "hashes.bin", "offsets.npy", "keys.npy"
@@ -67,14 +67,13 @@ def spill_shard(documents: Artifact, config: DedupConfig, task: SpillTask) -> Sp
     ends = [np.zeros(1, dtype=np.int64)]
     done = 0
     with (task.folder / HASHES).open("wb") as file:
-        for slab in texts.slabs(task.rows):
-            sets = hash_slab(texts, slab, config.ngram_words, config.splitter)
-            signatures = np.empty((len(slab), config.num_permutations), dtype=np.uint32)
+        for sets in hash_slabs(texts, task.rows, config.ngram_words, config.splitter):
+            signatures = np.empty((len(sets), config.num_permutations), dtype=np.uint32)
             sign_documents(sets.hashes, sets.offsets[1:], factors, summands, signatures)
-            band_documents(signatures, config.rows, keys[done : done + len(slab)])
+            band_documents(signatures, config.rows, keys[done : done + len(sets)])
             file.write(sets.hashes.data)
             ends.append(sets.offsets[1:] + ends[-1][-1])
-            done += len(slab)
+            done += len(sets)
     np.save(task.folder / OFFSETS, np.concatenate(ends))
     np.save(task.folder / KEYS, np.ascontiguousarray(keys.T))
     return Spill(task.folder)
