@@ -13,12 +13,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse
 from datasketch import MinHash, MinHashLSH
 from rensa import RMinHash
@@ -40,30 +38,12 @@ from components.dedup.clusters import Forest, Join
 from components.dedup.config import DedupConfig
 from components.dedup.shingles import GramSets, Texts, gram_sets, hash_slabs
 from components.dedup.signatures import Signatures, sign
-from components.dedup.verification import are_similar
+from components.dedup.verification import HeldSets, jaccard
 
 NUM_PERMUTATIONS = 256
 """For signatures side by side; the step's own default is 42 x 6 = 252."""
 
 WORD = re.compile(r"[A-Za-z0-9_]+")
-
-
-@dataclass(frozen=True)
-class MemorySets:
-    """The n-gram sets of all documents in memory."""
-
-    sets: GramSets
-
-    def sizes(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many n-grams each document has."""
-        sizes: npt.NDArray[np.int64] = np.diff(self.sets.offsets)[documents]
-        return sizes
-
-    def gather(self, documents: npt.NDArray[np.int64]) -> GramSets:
-        """The sets of some documents."""
-        parts = [self.sets[place] for place in documents.tolist()]
-        offsets = np.cumsum([0, *(len(part) for part in parts)])
-        return GramSets(offsets, np.concatenate([np.empty(0, np.uint64), *parts]))
 
 
 def sign_all(texts: Texts, num_permutations: int) -> Signatures:
@@ -167,14 +147,16 @@ def cluster_candidates(signatures: Signatures, config: DedupConfig) -> Forest:
     """Unite all documents that share a band, unverified: what LSH alone would do."""
     forest = Forest(len(signatures))
     for keys in band_keys(signatures, config.bands, config.rows):
-        forest.union(*buckets_of(keys, np.arange(len(keys))).pairs(1))
+        found = buckets_of(keys, np.arange(len(keys)))
+        together = found.buckets[1:] == found.buckets[:-1]
+        forest.union(found.members[:-1][together], found.members[1:][together])
     return forest
 
 
-def cluster_verified(sets: MemorySets, signatures: Signatures, config: DedupConfig) -> Join:
+def cluster_verified(sets: HeldSets, signatures: Signatures, config: DedupConfig) -> Join:
     """Unite the verified pairs, as the step does."""
-    join = Join(sets, config.threshold, len(signatures))
-    documents = np.flatnonzero(sets.sizes(np.arange(len(signatures))) > 0)
+    join = Join(sets, config.threshold, config.max_comparisons)
+    documents = np.flatnonzero(sets.sizes > 0)
     keys = band_keys(signatures[documents], config.bands, config.rows)
     join.join_bands(buckets_of(band, documents) for band in keys)
     return join
@@ -199,7 +181,7 @@ def cluster_datasketch(signed: Sequence[MinHash], config: DedupConfig) -> dict[i
     return {number: find(number) for number in parents}
 
 
-def compare_clustering(sets: MemorySets, signatures: Signatures) -> tuple[dict[str, float], Cost]:
+def compare_clustering(sets: HeldSets, signatures: Signatures) -> tuple[dict[str, float], Cost]:
     """Clustering without and with verification, and datasketch's, over the same signatures."""
     config = DedupConfig()
     signed = [
@@ -214,7 +196,7 @@ def compare_clustering(sets: MemorySets, signatures: Signatures) -> tuple[dict[s
         },
         rounds=1,
     )
-    ours = cluster_candidates(signatures, config).roots(np.arange(len(signatures)))
+    ours = cluster_candidates(signatures, config).roots()
     theirs = cluster_datasketch(signed, config)
     assert ours.tolist() == list(theirs.values()), "both unite what shares a band"
     fast = costs["codekiln, candidates"]
@@ -223,7 +205,7 @@ def compare_clustering(sets: MemorySets, signatures: Signatures) -> tuple[dict[s
         [(name, cost.cpu_s, f"{cost.cpu_s / fast.cpu_s:.1f} x") for name, cost in costs.items()],
     )
     join = cluster_verified(sets, signatures, config)
-    united = len(signatures) - len(np.unique(join.forest.roots(np.arange(len(signatures)))))
+    united = len(signatures) - len(np.unique(join.forest.roots()))
     print(
         f"pairs compared {join.num_compared:,}, similar {join.num_similar:,}; files that go: "
         f"{united:,} verified, {len(signatures) - len(np.unique(ours)):,} unverified\n"
@@ -261,10 +243,10 @@ def compare_brute_force(files: Sequence[SourceFile], count: int, seed: int) -> d
     table = []
     for threshold in (0.7, 0.85):
         true = similarity >= threshold
-        join = Join(MemorySets(sets), threshold, len(sample))
+        join = Join(HeldSets(sets), threshold, config.max_comparisons)
         documents = np.flatnonzero(sizes > 0)
         join.join_bands(buckets_of(band[documents], documents) for band in keys)
-        roots = join.forest.roots(np.arange(len(sample)))
+        roots = join.forest.roots()
         found = true & proposed
         joined = join.num_similar
         # Every union was of a pair at or above the threshold: count them against all pairs.
@@ -314,7 +296,7 @@ def _precision(sets: GramSets, keys: Any, common: Any, similarity: Any) -> float
     """Share of the pairs that verification accepts, of all proposed ones, that are similar."""
     proposed = (keys[:, common.row] == keys[:, common.col]).any(axis=0)
     left, right = common.row[proposed].astype(np.int64), common.col[proposed].astype(np.int64)
-    accepted = are_similar(MemorySets(sets), left, right, DedupConfig().threshold)
+    accepted = jaccard(HeldSets(sets), left, right) >= DedupConfig().threshold
     true = similarity[proposed] >= DedupConfig().threshold
     return float((accepted & true).sum() / max(1, accepted.sum()))
 
@@ -344,7 +326,7 @@ def main() -> None:
     kernels = measure(lambda: sign_all(texts, config.num_permutations))
     sets = gram_sets([file.content for file in files], config.ngram_words, config.splitter)
     signatures = sign(sets, config.num_permutations, config.seed)
-    clustering, verified = compare_clustering(MemorySets(sets), signatures)
+    clustering, verified = compare_clustering(HeldSets(sets), signatures)
     result |= clustering
     result |= compare_brute_force(files, arguments.pairs, arguments.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -15,14 +15,14 @@ from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.dedup import clusters, kernels, shingles, verification
+from components.dedup import clusters, kernels, shingles
 from components.dedup.bands import Buckets, band_keys, buckets_of
 from components.dedup.clusters import Forest, Join, keep_extremes
 from components.dedup.exact import first_copies, gpt_cc_key
 from components.dedup.kernels import EMPTY
 from components.dedup.shingles import GramSets, Texts, gram_sets, hash_slabs
 from components.dedup.signatures import permutations, sign
-from components.dedup.verification import jaccard
+from components.dedup.verification import HeldSets, jaccard
 
 MASK = (1 << 64) - 1
 TEXTS = st.text(alphabet="ab_Z09@[`{/:^ \n\t\x7f\u00e9\U0001f600", max_size=150)
@@ -125,7 +125,7 @@ def test_indentation_votes_for_similarity_with_bigcodes_splitter_only():
     left, right = b"        a\n        b\n        c\n", b"        x\n        y\n        z\n"
     for splitter, expected in (("runs", 0.0), ("bigcode", 0.25)):
         sets = gram_sets([left, right], 3, splitter)
-        held = HeldSets([{*sets[0].tolist()}, {*sets[1].tolist()}])
+        held = HeldSets(sets)
         assert (jaccard(held, np.array([0]), np.array([1]))[0] > 0) == (expected > 0)
 
 
@@ -185,11 +185,8 @@ def test_band_keys_are_equal_exactly_where_all_rows_are():
 @settings(deadline=None)
 def test_buckets_give_every_pair_of_equal_keys_once(keys: list[int]):
     buckets = buckets_of(np.array(keys, np.uint64), np.arange(len(keys)) * 10)
-    pairs = [
-        pair
-        for distance in range(1, len(keys))
-        for pair in zip(*(side.tolist() for side in buckets.pairs(distance)), strict=True)
-    ]
+    groups = np.split(buckets.members, buckets.starts()[1:])
+    pairs = [pair for group in groups for pair in itertools.combinations(group.tolist(), 2)]
     expected = [
         (10 * left, 10 * right)
         for left, right in itertools.combinations(range(len(keys)), 2)
@@ -198,32 +195,20 @@ def test_buckets_give_every_pair_of_equal_keys_once(keys: list[int]):
     assert sorted(pairs) == expected
 
 
-class HeldSets:
+def held_sets(sets: "Sequence[set[int]]") -> HeldSets:
     """Sets in memory, as the join asks for them."""
-
-    def __init__(self, sets: "Sequence[set[int]]") -> None:
-        self.sets = [np.array(sorted(numbers), np.uint64) for numbers in sets]
-
-    def sizes(self, documents: "np.ndarray") -> "np.ndarray":
-        return np.array([len(self.sets[place]) for place in documents.tolist()], np.int64)
-
-    def gather(self, documents: "np.ndarray") -> GramSets:
-        parts = [self.sets[place] for place in documents.tolist()]
-        offsets = np.cumsum([0, *(len(part) for part in parts)])
-        return GramSets(offsets, np.concatenate([np.empty(0, np.uint64), *parts]))
+    offsets = np.cumsum([0, *map(len, sets)])
+    flat = [value for one in sets for value in sorted(one)]
+    return HeldSets(GramSets(offsets, np.array(flat, np.uint64)))
 
 
-@given(st.lists(st.sets(st.integers(1, 30)), min_size=1, max_size=6), st.data(), st.integers(1, 50))
+@given(st.lists(st.sets(st.integers(1, 30)), min_size=1, max_size=6), st.data())
 @settings(deadline=None)
-def test_jaccard_is_intersection_over_union(
-    sets: "list[set[int]]", data: st.DataObject, chunk: int
-):
+def test_jaccard_is_intersection_over_union(sets: "list[set[int]]", data: st.DataObject):
     number = st.integers(0, len(sets) - 1)
     pairs = data.draw(st.lists(st.tuples(number, number), max_size=12))
     left, right = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verification, "CHUNK_HASHES", chunk)
-        values = jaccard(HeldSets(sets), left, right)
+    values = jaccard(held_sets(sets), left, right)
     expected = [
         len(sets[one] & sets[two]) / len(sets[one] | sets[two]) if sets[one] | sets[two] else 0.0
         for one, two in pairs
@@ -249,7 +234,7 @@ def test_the_forest_finds_the_components_in_any_order(data: st.DataObject, size:
     for start in range(0, len(pairs), 7):
         part = np.array(pairs[start : start + 7], dtype=np.int64)
         forest.union(part[:, 0], part[:, 1])
-    assert forest.roots(np.arange(size)).tolist() == components_of(size, pairs)
+    assert forest.roots().tolist() == components_of(size, pairs)
 
 
 @given(
@@ -264,24 +249,20 @@ def test_the_join_unites_exactly_the_similar_pairs_that_share_a_bucket(
     size = len(numbers)
     band = st.lists(st.integers(0, 3), min_size=size, max_size=size)
     bands = data.draw(st.lists(band, max_size=4))
-    compared: list[tuple[int, int]] = []
-
-    def are_similar_noted(sets, left, right, threshold):
-        compared.extend(zip(left.tolist(), right.tolist(), strict=True))
-        return verification.are_similar(sets, left, right, threshold)
-
-    join = Join(HeldSets(numbers), threshold, size)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clusters, "are_similar", are_similar_noted)
-        join.join_bands(buckets_of(np.array(keys, np.uint64), np.arange(size)) for keys in bands)
+    join = Join(held_sets(numbers), threshold, 0)
+    join.join_bands(buckets_of(np.array(keys, np.uint64), np.arange(size)) for keys in bands)
     similar = [
         (left, right)
         for left, right in itertools.combinations(range(size), 2)
         if any(keys[left] == keys[right] for keys in bands)
         and len(numbers[left] & numbers[right]) / len(numbers[left] | numbers[right]) >= threshold
     ]
-    assert join.forest.roots(np.arange(size)).tolist() == components_of(size, similar)
-    assert len(compared) == len(set(compared)) == join.num_compared
+    assert join.forest.roots().tolist() == components_of(size, similar)
+    sharing = sum(
+        any(keys[left] == keys[right] for keys in bands)
+        for left, right in itertools.combinations(range(size), 2)
+    )
+    assert join.num_similar <= join.num_compared <= sharing  # no pair twice
 
 
 @given(
@@ -296,7 +277,7 @@ def test_extremes_are_what_codeparrots_loop_keeps(
     size = len(numbers)
     labels = data.draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
     best = np.array([labels.index(label) for label in labels], np.int64)
-    kept = keep_extremes(best, HeldSets(numbers), threshold)
+    kept = keep_extremes(best, held_sets(numbers), threshold)
     extremes: list[int] = []
     for place, label in enumerate(labels):
         rivals = [one for one in extremes if labels[one] == label]
@@ -309,18 +290,33 @@ def test_extremes_are_what_codeparrots_loop_keeps(
         extremes += [] if alike else [place]
 
 
-def test_a_large_bucket_of_copies_costs_a_comparison_each(monkeypatch: pytest.MonkeyPatch):
-    walked: list[int] = []
-    pairs = Buckets.pairs
-    monkeypatch.setattr(
-        Buckets, "pairs", lambda self, distance: walked.append(distance) or pairs(self, distance)
-    )
-    join = Join(HeldSets([{1, 2, 3}] * 500), 0.7, 500)
+def test_a_large_bucket_of_copies_costs_a_comparison_each():
+    join = Join(held_sets([{1, 2, 3}] * 500), 0.7, 0)
     same = Buckets(np.arange(500), np.zeros(500, np.int64))
     join.join_bands([same] * 10)
     assert join.num_compared == 499
-    assert walked == [1] * 10
-    assert set(join.forest.roots(np.arange(500)).tolist()) == {0}
+    assert set(join.forest.roots().tolist()) == {0}
+
+
+def test_pairs_that_proved_different_are_not_compared_again_however_many_there_are(monkeypatch):
+    monkeypatch.setattr(clusters, "FIRST_PAIRS", 4)
+    size = 60
+    join = Join(held_sets([{1, 2, 3, 10 + number} for number in range(size)]), 0.7, 0)
+    join.join_bands([Buckets(np.arange(size), np.zeros(size, np.int64))] * 3)
+    assert join.num_compared == size * (size - 1) // 2
+    assert join.num_similar == 0
+
+
+def test_a_bucket_larger_than_the_limit_says_what_it_left_out():
+    size = 50
+    sets = held_sets([{1, 2, 3, 10 + number} for number in range(size - 1)] + [{1, 2, 3, 10}])
+    bucket = Buckets(np.arange(size), np.zeros(size, np.int64))
+    whole, limited = Join(sets, 0.7, 0), Join(sets, 0.7, 5)
+    whole.join_bands([bucket])
+    limited.join_bands([bucket])
+    assert (whole.num_similar, whole.num_skipped) == (1, 0)
+    assert limited.num_similar == 0
+    assert limited.num_compared + limited.num_skipped == size * (size - 1) // 2
 
 
 def test_the_default_bands_find_nearly_all_pairs_at_the_threshold():
@@ -329,9 +325,9 @@ def test_the_default_bands_find_nearly_all_pairs_at_the_threshold():
     for _ in range(pairs):
         shared = {shuffle.getrandbits(64) for _ in range(140)}
         sides = [shared | {shuffle.getrandbits(64) for _ in range(30)} for _ in range(2)]
-        held = HeldSets(sides)
-        assert jaccard(held, np.array([0]), np.array([1])).tolist() == [0.7]
-        sets = held.gather(np.arange(2))
+        flat = np.array([*sorted(sides[0]), *sorted(sides[1])], dtype=np.uint64)
+        sets = GramSets(np.array([0, 170, 340]), flat)
+        assert jaccard(HeldSets(sets), np.array([0]), np.array([1])).tolist() == [0.7]
         keys = band_keys(sign(sets, 252, 1), 42, 6)
         found += bool((keys[:, 0] == keys[:, 1]).any())
     assert found >= 0.98 * pairs

@@ -6,7 +6,6 @@ Buckets are runs of equal keys after a sort, so memory grows with documents, not
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from components.dedup.kernels import band_documents
 from components.dedup.shingles import Hashes, Indices
@@ -40,26 +39,9 @@ class Buckets:
     buckets: Indices
     """The bucket of each member, ascending."""
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> "Buckets":
-        """The buckets of a mask over whole buckets, in the order of `starts`."""
-        members = np.repeat(keep, self.sizes())
-        return Buckets(self.members[members], self.buckets[members])
-
     def starts(self) -> Indices:
         """Where each bucket begins among the members."""
         return np.flatnonzero(np.diff(self.buckets, prepend=-1))
-
-    def sizes(self) -> Indices:
-        """How many members each bucket has."""
-        return np.diff(self.starts(), append=len(self.members))
-
-    def pairs(self, distance: int) -> tuple[Indices, Indices]:
-        """Members of one bucket that stand `distance` places apart, the lower document first.
-
-        Over all distances from 1 on, every pair of every bucket comes exactly once.
-        """
-        same = self.buckets[:-distance] == self.buckets[distance:]
-        return self.members[:-distance][same], self.members[distance:][same]
 
 
 def buckets_of(keys: Hashes, documents: Indices) -> Buckets:

@@ -3,35 +3,31 @@
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from components.dedup.bands import Buckets
-from components.dedup.shingles import Hashes, Indices
-from components.dedup.verification import Sets, are_similar
+from components.dedup.joining import COMPARED, NO_PAIR, SIMILAR, SKIPPED, find_root, join_band
+from components.dedup.kernels import compiled
+from components.dedup.shingles import Indices
+from components.dedup.verification import Sets, jaccard
+
+FIRST_PAIRS = 1 << 16
+"""Places of the table of pairs that proved different, before it grows."""
 
 
 class Forest:
     """Documents 0 to size - 1 in clusters; the root of a cluster is its lowest document."""
 
     def __init__(self, size: int) -> None:
-        self._parents = np.arange(size, dtype=np.int64)
+        self.parents = np.arange(size, dtype=np.int64)
 
-    def roots(self, documents: Indices) -> Indices:
-        """The roots of documents; shortens the paths to them."""
-        found = self._parents[documents]
-        while (above := self._parents[found]).tobytes() != found.tobytes():
-            found = above
-        self._parents[documents] = found
-        return found
+    def roots(self) -> Indices:
+        """The root of every document."""
+        _flatten(self.parents)
+        return self.parents.copy()
 
     def union(self, left: Indices, right: Indices) -> None:
         """Join the clusters of every pair (left[i], right[i])."""
-        while len(left):
-            left, right = self.roots(left), self.roots(right)
-            apart = left != right
-            left, right = left[apart], right[apart]
-            # A root joined to several takes the lowest; the next round joins the others.
-            np.minimum.at(self._parents, np.maximum(left, right), np.minimum(left, right))
+        _unite(self.parents, left, right)
 
 
 class Join:
@@ -41,54 +37,63 @@ class Join:
     the clusters are those of all pairs that share a bucket, at far fewer comparisons.
     """
 
-    def __init__(self, sets: Sets, threshold: float, size: int) -> None:
-        self.forest = Forest(size)
-        self.num_compared = 0
-        self.num_similar = 0
+    def __init__(self, sets: Sets, threshold: float, max_comparisons: int) -> None:
+        """Begin with every document alone.
+
+        Args:
+            sets: the documents' n-grams.
+            threshold: Jaccard similarity that a pair must reach.
+            max_comparisons: see DedupConfig.
+        """
+        self.forest = Forest(len(sets.sizes))
         self.sets = sets
         self._threshold = threshold
-        self._different = np.empty(0, dtype=np.uint64)
+        self._max_comparisons = max_comparisons
+        self._counts = np.zeros(4, dtype=np.int64)
+        self._pairs = np.full(FIRST_PAIRS, NO_PAIR)
+
+    @property
+    def num_compared(self) -> int:
+        """Pairs that were compared."""
+        return int(self._counts[COMPARED])
+
+    @property
+    def num_similar(self) -> int:
+        """Pairs that reached the threshold."""
+        return int(self._counts[SIMILAR])
+
+    @property
+    def num_skipped(self) -> int:
+        """Pairs left out because a document had enough comparisons in its bucket."""
+        return int(self._counts[SKIPPED])
 
     def join_bands(self, bands: Iterable[Buckets]) -> None:
         """Take in the buckets of all bands, band by band."""
         for buckets in bands:
-            different = [self._different]
-            distance = 0
-            while len(buckets.members):
-                distance += 1
-                different.append(self._join_pairs(*buckets.pairs(distance)))
-                buckets = self._undecided(buckets, distance)
-            # Within a band no pair comes twice, so sorting once a band is enough.
-            self._different = np.sort(np.concatenate(different))
-
-    def _join_pairs(self, left: Indices, right: Indices) -> Hashes:
-        """Compare what is still open among pairs; returns those that proved different."""
-        codes = left.astype(np.uint64) << np.uint64(32) | right.astype(np.uint64)
-        is_open = self.forest.roots(left) != self.forest.roots(right)
-        is_open &= ~_contains(self._different, codes)
-        left, right, codes = left[is_open], right[is_open], codes[is_open]
-        similar = are_similar(self.sets, left, right, self._threshold)
-        self.forest.union(left[similar], right[similar])
-        self.num_compared += len(left)
-        self.num_similar += int(np.count_nonzero(similar))
-        different: Hashes = codes[~similar]
-        return different
-
-    def _undecided(self, buckets: Buckets, distance: int) -> Buckets:
-        """The buckets with a pair farther apart than `distance` whose members are not all one."""
-        starts = buckets.starts()
-        roots = self.forest.roots(buckets.members)
-        several = np.minimum.reduceat(roots, starts) != np.maximum.reduceat(roots, starts)
-        return buckets.select(several & (buckets.sizes() > distance + 1))
+            self._pairs = join_band(
+                buckets.members,
+                np.append(buckets.starts(), len(buckets.members)),
+                self.sets.addresses,
+                self.sets.sizes,
+                self._threshold,
+                self._max_comparisons,
+                self.forest.parents,
+                self._pairs,
+                self._counts,
+            )
 
 
-def _contains(ordered: Hashes, values: Hashes) -> npt.NDArray[np.bool_]:
-    if not len(ordered):
-        return np.zeros(len(values), dtype=np.bool_)
-    places = np.searchsorted(ordered, values)
-    places[places == len(ordered)] = 0
-    found: npt.NDArray[np.bool_] = ordered[places] == values
-    return found
+@compiled
+def _flatten(parents: Indices) -> None:
+    for document in range(len(parents)):
+        parents[document] = find_root(parents, document)
+
+
+@compiled
+def _unite(parents: Indices, left: Indices, right: Indices) -> None:
+    for pair in range(len(left)):
+        one, two = find_root(parents, left[pair]), find_root(parents, right[pair])
+        parents[max(one, two)] = min(one, two)
 
 
 def keep_extremes(kept: Indices, sets: Sets, threshold: float) -> Indices:
@@ -109,7 +114,7 @@ def keep_extremes(kept: Indices, sets: Sets, threshold: float) -> Indices:
     kept = kept.copy()
     followers = np.flatnonzero(kept != np.arange(len(kept)))
     while len(followers):
-        near = are_similar(sets, kept[followers], followers, threshold)
+        near = jaccard(sets, kept[followers], followers) >= threshold
         followers = followers[~near]
         # What is left of a cluster follows its first document from now on.
         order = np.argsort(kept[followers], kind="stable")

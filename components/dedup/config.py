@@ -46,6 +46,11 @@ class DedupConfig(Config):
     """What stays of a cluster: the `best` copy alone, or `extremes`: as many as it takes that each
     document dropped reaches the threshold with one that stays (CodeParrot)."""
 
+    max_comparisons: Annotated[int, Within(0)] = 10_000
+    """Documents of one bucket that a document is held against, at most, the next ones by rank; 0
+    takes all. It bounds what a bucket of many unlike documents costs, which is quadratic; what is
+    left out is counted as `pairs_skipped`."""
+
     seed: Annotated[int, Within(0, 2**32 - 1)] = 1
     """Seed of the permutations, as `datasketch.MinHash(seed=...)` takes it."""
 

@@ -173,7 +173,7 @@ def split_bigcode(data: Bytes, start: int, end: int, words: Hashes) -> int:
 
 
 @compiled
-def _mix(value: Any) -> Any:
+def mix(value: Any) -> Any:
     """MurmurHash3's fmix64: every bit depends on every bit."""
     value ^= value >> U64(33)
     value *= U64(0xFF51AFD7ED558CCD)
@@ -190,7 +190,7 @@ def hash_grams(words: Hashes, count: int, gram_words: int, grams: Hashes) -> int
         value = words[start]
         for place in range(1, gram_words):
             value = value * GRAM_FACTOR + words[start + place]
-        grams[start] = _mix(value)
+        grams[start] = mix(value)
     return total
 
 
@@ -270,7 +270,7 @@ def hash_bands(signature: Halves, rows: int, keys: Hashes) -> None:
     for band in range(len(keys)):
         value = U64(0)
         for row in range(rows):
-            value = _mix(value * GRAM_FACTOR + U64(signature[band * rows + row]))
+            value = mix(value * GRAM_FACTOR + U64(signature[band * rows + row]))
         keys[band] = value
 
 
@@ -308,12 +308,12 @@ def hash_documents(
     edges, table = scratch[room : 2 * room].view(np.int64), scratch[2 * room :]
     total = 0
     for number in range(len(documents)):
-        start, end = np.int64(offsets[documents[number]]), np.int64(offsets[documents[number] + 1])
+        start, end = int(offsets[documents[number]]), int(offsets[documents[number] + 1])
         text = data
         if end + PADDING > len(data):
             text = np.zeros(end - start + PADDING, dtype=np.uint8)
             text[: end - start] = data[start:end]
-            start, end = np.int64(0), end - start
+            start, end = 0, end - start
         if is_bigcode:
             count = split_bigcode(text, start, end, words)
         else:
@@ -356,43 +356,3 @@ def band_documents(signatures: Halves, rows: int, keys: Hashes) -> None:
     """The band keys [D, bands] of signatures [D, bands * rows]."""
     for number in range(len(signatures)):
         hash_bands(signatures[number], rows, keys[number])
-
-
-@compiled
-def compare_pairs(
-    hashes: Hashes, offsets: Indices, left: Indices, right: Indices, common: Indices
-) -> None:
-    """How many hashes the sets of each pair share.
-
-    Args:
-        hashes: distinct within a set.
-        offsets: where each set begins; one more place holds the end of the last.
-        left: [pairs] a set; equal neighbours are read into the table once.
-        right: [pairs] the set to compare it with.
-        common: [pairs], the result.
-    """
-    largest = 0
-    for one in left:
-        largest = max(largest, offsets[one + 1] - offsets[one])
-    table = np.empty(table_size(largest), dtype=np.uint64)
-    held, last = -1, U64(0)
-    for pair in range(len(left)):
-        if left[pair] != held:
-            held = left[pair]
-            start, end = offsets[held], offsets[held + 1]
-            size = table_size(end - start)
-            table[:size] = 0
-            last = U64(size - 1)
-            for index in range(start, end):
-                place = hashes[index] & last
-                while table[place] != U64(0):
-                    place = (place + U64(1)) & last
-                table[place] = hashes[index]
-        total = 0
-        for index in range(offsets[right[pair]], offsets[right[pair] + 1]):
-            value = hashes[index]
-            place = value & last
-            while table[place] != U64(0) and table[place] != value:
-                place = (place + U64(1)) & last
-            total += table[place] == value
-        common[pair] = total

@@ -53,6 +53,7 @@ def run(
         measures |= {
             "pairs_compared": float(join.num_compared),
             "pairs_similar": float(join.num_similar),
+            "pairs_skipped": float(join.num_skipped),
             "recall_at_threshold": config.recall,
         }
     return Report(tally=tally, measures=measures)
@@ -60,7 +61,7 @@ def run(
 
 def _choose_kept(join: Join, config: DedupConfig, twins: Indices) -> Indices:
     """The document that is kept for each, by rank."""
-    kept = join.forest.roots(np.arange(len(twins)))
+    kept = join.forest.roots()
     if config.keep == "extremes":
         kept = keep_extremes(kept, join.sets, config.threshold)
     return kept[twins]
@@ -83,6 +84,7 @@ def _join_near(
         for index, (entry, keep) in enumerate(zip(documents.part(DOCUMENTS), compared, strict=True))
     ]
     spills = list(engine.map(partial(spill_shard, documents, config), tasks, "signing"))
-    join = Join(SpilledSets(spills, ranks, len(catalogue)), config.threshold, len(catalogue))
+    sets = SpilledSets(spills, ranks, len(catalogue))
+    join = Join(sets, config.threshold, config.max_comparisons)
     join.join_bands(spilled_bands(spills, ranks, config.bands))
     return join

@@ -74,8 +74,8 @@ class Texts:
 
     def sizes(self, documents: Indices) -> Indices:
         """UTF-8 bytes of each document."""
-        ends: Indices = self.offsets[documents + 1].astype(np.int64)
-        return ends - self.offsets[documents]
+        sizes: Indices = self.offsets[documents + 1].astype(np.int64) - self.offsets[documents]
+        return sizes
 
 
 def hash_slabs(

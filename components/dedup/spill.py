@@ -12,7 +12,7 @@ from components.artifacts.manifest import FileEntry
 from components.dedup.bands import Buckets, buckets_of
 from components.dedup.config import DedupConfig
 from components.dedup.kernels import band_documents, sign_documents
-from components.dedup.shingles import GramSets, Hashes, Indices, Texts, hash_slabs
+from components.dedup.shingles import Hashes, Indices, Texts, hash_slabs
 from components.dedup.signatures import permutations
 
 HASHES, OFFSETS, KEYS = "hashes.bin", "offsets.npy", "keys.npy"
@@ -80,7 +80,7 @@ def spill_shard(documents: Artifact, config: DedupConfig, task: SpillTask) -> Sp
 
 
 class SpilledSets:
-    """The n-gram sets of all shards by document."""
+    """The n-gram sets of all shards by document, mapped from their files."""
 
     def __init__(self, spills: Sequence[Spill], ranks: Sequence[Indices], size: int) -> None:
         """Open the spills.
@@ -91,30 +91,12 @@ class SpilledSets:
             size: documents in all, those that were not spilled included.
         """
         self._hashes = [spill.hashes for spill in spills]
-        self._shards = np.zeros(size, dtype=np.int32)
-        self._starts = np.zeros(size, dtype=np.int64)
-        self._sizes = np.zeros(size, dtype=np.int64)
-        for shard, (spill, documents) in enumerate(zip(spills, ranks, strict=True)):
+        self.addresses: Indices = np.zeros(size, dtype=np.int64)
+        self.sizes: Indices = np.zeros(size, dtype=np.int64)
+        for hashes, spill, documents in zip(self._hashes, spills, ranks, strict=True):
             offsets = spill.offsets
-            self._shards[documents] = shard
-            self._starts[documents] = offsets[:-1]
-            self._sizes[documents] = np.diff(offsets)
-
-    def sizes(self, documents: Indices) -> Indices:
-        """How many n-grams each document has."""
-        return self._sizes[documents]
-
-    def gather(self, documents: Indices) -> GramSets:
-        """The sets of some documents, in the order given, copied into memory."""
-        offsets = np.zeros(len(documents) + 1, dtype=np.int64)
-        np.cumsum(self._sizes[documents], out=offsets[1:])
-        hashes = np.empty(offsets[-1], dtype=np.uint64)
-        starts, shards = self._starts[documents].tolist(), self._shards[documents].tolist()
-        for start, shard, first, last in zip(
-            starts, shards, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True
-        ):
-            hashes[first:last] = self._hashes[shard][start : start + last - first]
-        return GramSets(offsets, hashes)
+            self.addresses[documents] = hashes.ctypes.data + 8 * offsets[:-1]
+            self.sizes[documents] = np.diff(offsets)
 
 
 def spilled_bands(

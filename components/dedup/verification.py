@@ -1,28 +1,35 @@
 """Exact Jaccard similarity of n-gram sets: what decides, where a signature only proposes."""
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from components.dedup.kernels import compare_pairs
+from components.dedup.joining import measure_pairs
 from components.dedup.shingles import GramSets, Indices
-
-CHUNK_HASHES = 4_000_000
-"""Hashes that are read for one call: 32 MB."""
 
 Similarities = npt.NDArray[np.float64]
 
 
 class Sets(Protocol):
-    """The n-gram sets of documents by their numbers."""
+    """The n-gram sets of D documents; they stay where they are while this object lives."""
 
-    def sizes(self, documents: Indices, /) -> Indices:
-        """How many n-grams each document has."""
+    @property
+    def addresses(self) -> Indices:
+        """[D] where the first hash of each lies in this process's memory."""
 
-    def gather(self, documents: Indices, /) -> GramSets:
-        """The sets of some documents, in the order given."""
+    @property
+    def sizes(self) -> Indices:
+        """[D] how many n-grams each has."""
+
+
+class HeldSets:
+    """Sets in this process's memory."""
+
+    def __init__(self, sets: GramSets) -> None:
+        self._hashes = np.ascontiguousarray(sets.hashes)
+        self.addresses: Indices = self._hashes.ctypes.data + 8 * sets.offsets[:-1]
+        self.sizes: Indices = np.diff(sets.offsets)
 
 
 def jaccard(sets: Sets, left: Indices, right: Indices) -> Similarities:
@@ -36,35 +43,9 @@ def jaccard(sets: Sets, left: Indices, right: Indices) -> Similarities:
     Returns:
         [P].
     """
-    common = np.empty(len(left), dtype=np.int64)
+    similarities = np.empty(len(left))
     order = np.lexsort((right, left))
-    for part in _chunks(order, sets.sizes(left[order]) + sets.sizes(right[order])):
-        documents, places = np.unique(
-            np.concatenate([left[part], right[part]]), return_inverse=True
-        )
-        held = sets.gather(documents)
-        shared = np.empty(len(part), dtype=np.int64)
-        first, second = np.split(places, 2)
-        compare_pairs(held.hashes, held.offsets, first, second, shared)
-        common[part] = shared
-    union = sets.sizes(left) + sets.sizes(right) - common
-    similarities: Similarities = common / np.maximum(union, 1)
+    ordered = np.empty(len(left))
+    measure_pairs(sets.addresses, sets.sizes, left[order], right[order], ordered)
+    similarities[order] = ordered
     return similarities
-
-
-def are_similar(
-    sets: Sets, left: Indices, right: Indices, threshold: float
-) -> npt.NDArray[np.bool_]:
-    """Which pairs (left[i], right[i]) reach the Jaccard similarity `threshold`, [P]."""
-    sizes = sets.sizes(left), sets.sizes(right)
-    # The intersection is no larger than the smaller set, the union no smaller than the larger.
-    similar = np.minimum(*sizes) >= threshold * np.maximum(*sizes)
-    similar[similar] = jaccard(sets, left[similar], right[similar]) >= threshold
-    return similar
-
-
-def _chunks(order: Indices, sizes: Indices) -> Iterator[Indices]:
-    """Cut pairs into runs of about CHUNK_HASHES hashes, at least one pair each."""
-    if len(order):
-        chunk = np.cumsum(sizes) // CHUNK_HASHES
-        yield from np.split(order, np.flatnonzero(np.diff(chunk)) + 1)
