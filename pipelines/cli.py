@@ -34,6 +34,8 @@ codekiln: public source code in, a trained and measured code language model out
                                     write Kubeflow's IR and the objects for kubectl apply
   codekiln recipes                  what can be run
   codekiln runs                     what was run, and where it lies
+  codekiln dedup-query FILE ... --documents DIR
+                                    documents of a finished corpus that are like a file
 
 one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
 """
@@ -59,6 +61,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "compile": _compile,
         "recipes": _recipes,
         "runs": _runs,
+        "dedup-query": _dedup_query,
     }
     if name in commands:
         return commands[name](rest)
@@ -201,6 +204,12 @@ def _runs(argv: Sequence[str]) -> int:
     records = list_runs(parser.parse_known(argv).runs.absolute())
     sys.stdout.write((format_runs(records) or "no runs yet: codekiln run tiny") + "\n")
     return 0
+
+
+def _dedup_query(argv: Sequence[str]) -> int:
+    from pipelines.dedup_query import run_dedup_query
+
+    return run_dedup_query(argv)
 
 
 if __name__ == "__main__":

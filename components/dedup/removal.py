@@ -24,63 +24,71 @@ REASONS = {EXACT: "exact_duplicate", NEAR: "near_duplicate"}
 Marks = npt.NDArray[np.uint8]
 
 
-def mark(twins: Indices, kept: Indices) -> Marks:
-    """Say of every document whether it is kept, and if not, why.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """What is dropped, and for what, by rank of D documents."""
 
-    Args:
-        twins: [D] the first document with the same content.
-        kept: [D] the document that is kept of its cluster.
-    """
-    documents = np.arange(len(twins))
-    marks = np.full(len(twins), KEPT, dtype=np.uint8)
-    marks[kept != documents] = NEAR
-    marks[twins != documents] = EXACT
-    return marks
+    twins: Indices
+    """[D] the first document with the same content."""
+
+    kept: Indices
+    """[D] the document that is kept for each."""
+
+    marks: Marks
+    """[D] kept, or dropped for which reason."""
+
+    similarities: Similarities
+    """[D] exact similarity to the kept one; it lies below the threshold where the two are joined
+    through a third."""
+
+    threshold: float
+
+    @classmethod
+    def of(cls, twins: Indices, kept: Indices, sets: Sets | None, threshold: float) -> "Removal":
+        """Say of every document whether it is kept, and if not, why.
+
+        Args:
+            twins: [D] the first document with the same content.
+            kept: [D] the document that is kept for each.
+            sets: the n-grams of the twins; None where only exact duplicates are dropped.
+            threshold: similarity of near duplicates.
+        """
+        documents = np.arange(len(twins))
+        marks = np.full(len(twins), KEPT, dtype=np.uint8)
+        marks[kept != documents] = NEAR
+        marks[twins != documents] = EXACT
+        similarities = np.ones(len(twins))
+        near = np.flatnonzero(kept != twins)
+        if len(near):
+            assert sets is not None, "near duplicates come from compared sets"
+            similarities[near] = jaccard(sets, kept[near], twins[near])
+        return cls(
+            twins=twins, kept=kept, marks=marks, similarities=similarities, threshold=threshold
+        )
+
+    def clusters(self) -> list[Indices]:
+        """The dropped documents of every cluster, by the rank of the document that is kept."""
+        dropped = np.flatnonzero(self.marks != KEPT)
+        dropped = dropped[np.argsort(self.kept[dropped], kind="stable")]
+        starts = np.flatnonzero(np.diff(self.kept[dropped], prepend=-1))
+        return np.split(dropped, starts[1:]) if len(dropped) else []
 
 
-def cluster_rows(
-    catalogue: Catalogue, twins: Indices, kept: Indices, marks: Marks, sets: Sets | None
-) -> Iterator[dict[str, Any]]:
-    """List every cluster of two or more documents, the best kept copy first.
-
-    The similarity is that of the dropped document, or of its exact twin, to the kept one; it may
-    lie below the threshold where the two are joined through a third.
-
-    Args:
-        catalogue: the documents' names.
-        twins: [D] the first document with the same content.
-        kept: [D] the document that is kept of its cluster.
-        marks: [D] kept, or dropped for which reason.
-        sets: the n-grams of the twins; None where only exact duplicates are dropped.
-    """
-    dropped = np.flatnonzero(marks != KEPT)
-    dropped = dropped[np.argsort(kept[dropped], kind="stable")]
-    similarities = _similarities(sets, kept[dropped], twins[dropped])
-    starts = np.flatnonzero(np.diff(kept[dropped], prepend=-1))
-    for number, places in enumerate(np.split(np.arange(len(dropped)), starts[1:])):
-        if not len(places):
-            return
+def cluster_rows(catalogue: Catalogue, removal: Removal) -> Iterator[dict[str, Any]]:
+    """List every cluster of two or more documents, the one that is kept first."""
+    for number, members in enumerate(removal.clusters()):
         yield {
             "cluster": number,
-            "kept": catalogue.name(int(kept[dropped[places[0]]])),
+            "kept": catalogue.name(int(removal.kept[members[0]])),
             "dropped": [
                 {
-                    **catalogue.name(int(dropped[place])),
-                    "reason": REASONS[int(marks[dropped[place]])],
-                    "jaccard": round(float(similarities[place]), 6),
+                    **catalogue.name(member),
+                    "reason": REASONS[int(removal.marks[member])],
+                    "jaccard": round(float(removal.similarities[member]), 6),
                 }
-                for place in places.tolist()
+                for member in members.tolist()
             ],
         }
-
-
-def _similarities(sets: Sets | None, best: Indices, twins: Indices) -> Similarities:
-    similarities = np.ones(len(best))
-    near = best != twins
-    if near.any():
-        assert sets is not None, "near duplicates come from compared sets"
-        similarities[near] = jaccard(sets, best[near], twins[near])
-    return similarities
 
 
 @dataclass(frozen=True)

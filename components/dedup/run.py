@@ -13,7 +13,8 @@ from components.dedup.catalogue import Catalogue, read_catalogue
 from components.dedup.clusters import Join, keep_extremes
 from components.dedup.config import DedupConfig
 from components.dedup.exact import first_copies
-from components.dedup.removal import EXACT, NEAR, MarkedShard, cluster_rows, mark, write_kept
+from components.dedup.page import draw_page
+from components.dedup.removal import EXACT, NEAR, MarkedShard, Removal, cluster_rows, write_kept
 from components.dedup.shingles import Indices
 from components.dedup.spill import SpilledSets, SpillTask, spill_shard, spilled_bands
 from components.stage.engine import Engine, map_shards
@@ -33,19 +34,19 @@ def run(
     twins = first_copies(catalogue.keys())
     join = _join_near(documents, output, config, engine, catalogue, twins) if config.near else None
     kept = _choose_kept(join, config, twins) if join else twins
-    marks = mark(twins, kept)
+    removal = Removal.of(twins, kept, join.sets if join else None, config.threshold)
     shards = [
-        MarkedShard(entry, marks[ranks])
+        MarkedShard(entry, removal.marks[ranks])
         for entry, ranks in zip(entries, catalogue.ranks, strict=True)
     ]
     tally = map_shards(engine, output, partial(write_kept, documents), shards, "writing")
     if output.committed(len(entries)) is None:
-        rows = cluster_rows(catalogue, twins, kept, marks, join.sets if join else None)
+        rows = cluster_rows(catalogue, removal)
         output.commit(len(entries), [draft_rows(CLUSTERS, rows)], Tally())
     sizes = np.bincount(kept, minlength=1)
     measures = {
-        "exact_duplicates": float(np.count_nonzero(marks == EXACT)),
-        "near_duplicates": float(np.count_nonzero(marks == NEAR)),
+        "exact_duplicates": float(np.count_nonzero(removal.marks == EXACT)),
+        "near_duplicates": float(np.count_nonzero(removal.marks == NEAR)),
         "clusters": float(np.count_nonzero(sizes > 1)),
         "largest_cluster": float(sizes.max()),
     }
@@ -55,8 +56,10 @@ def run(
             "pairs_similar": float(join.num_similar),
             "pairs_skipped": float(join.num_skipped),
             "recall_at_threshold": config.recall,
+            "below_threshold": float(np.count_nonzero(removal.similarities < config.threshold)),
         }
-    return Report(tally=tally, measures=measures)
+    page = draw_page(documents, catalogue, removal, config.seed)
+    return Report(tally=tally, measures=measures, html=page)
 
 
 def _choose_kept(join: Join, config: DedupConfig, twins: Indices) -> Indices:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.publishing.escaping import escape_html
+from components.stage.escaping import escape_html
 
 Point = tuple[float, float]
 

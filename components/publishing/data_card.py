@@ -5,7 +5,6 @@ them from its own artifacts.
 """
 
 from components.publishing.corpus import LISTED_COLUMNS, TRAINING_FILES_NAME
-from components.publishing.escaping import escape_markdown
 from components.publishing.facts import DOCUMENT_INPUTS, Facts
 from components.publishing.quantities import spell_bytes, spell_count
 from components.publishing.tables import (
@@ -14,6 +13,7 @@ from components.publishing.tables import (
     markdown_table,
     spell_setting,
 )
+from components.stage.escaping import escape_markdown
 
 
 def write_data_card(facts: Facts) -> str:

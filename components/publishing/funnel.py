@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from components.artifacts.tally import Amount, Tally
 from components.publishing.charts import draw_picture
-from components.publishing.escaping import escape_html
 from components.publishing.quantities import ratio, spell_bytes, spell_files
+from components.stage.escaping import escape_html
 
 WIDTH = 1000.0
 STREAM_TOP = 50.0

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.publishing.corpus import TRAINING_FILES_NAME
-from components.publishing.escaping import escape_markdown
 from components.publishing.facts import Facts
 from components.publishing.quantities import spell_bytes, spell_count, spell_files, spell_share
 from components.publishing.risks import describe_risks
@@ -30,6 +29,7 @@ from components.publishing.tables import (
     spell_sampling,
     spell_setting,
 )
+from components.stage.escaping import escape_markdown
 
 SNIPPET = '''from transformers import AutoModelForCausalLM, AutoTokenizer
 

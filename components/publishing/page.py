@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from components.publishing.escaping import escape_html
+from components.stage.escaping import escape_html
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from components.publishing.escaping import clip, escape_html
 from components.publishing.facts import Facts, Row, read_ledger
 from components.publishing.page import Section, draw_note, draw_table
 from components.publishing.quantities import spell_bytes, spell_seconds
 from components.publishing.results import VERDICT_TITLES
 from components.publishing.tables import AUTHOR_TITLES, benchmark_title, benchmarks_of
+from components.stage.escaping import clip, escape_html
 
 MAX_CODE_CHARACTERS = 3_000
 SHORT_HASH = 12

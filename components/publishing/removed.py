@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from components.publishing.escaping import clip, escape_html
 from components.publishing.facts import Facts, Row
 from components.publishing.page import Section, draw_note, draw_table
+from components.stage.escaping import clip, escape_html
 
 MAX_MEMBERS = 4
 MAX_CELL_CHARACTERS = 240

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.publishing.charts import Bar, Interval, draw_bars, draw_intervals
-from components.publishing.escaping import escape_html
 from components.publishing.facts import Facts
 from components.publishing.page import Section, draw_note, draw_table
 from components.publishing.quantities import spell_share
@@ -20,6 +19,7 @@ from components.publishing.tables import (
     spell_published,
     spell_sampling,
 )
+from components.stage.escaping import escape_html
 
 NUM_DETAILS = 6
 VERDICT_TITLES = {

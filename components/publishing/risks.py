@@ -3,7 +3,6 @@
 GPT-Code-Clippy's card set the headings; what stands under them is computed from the run.
 """
 
-from components.publishing.escaping import escape_markdown
 from components.publishing.facts import Facts
 from components.publishing.quantities import ratio, spell_share
 from components.publishing.tables import (
@@ -14,6 +13,7 @@ from components.publishing.tables import (
     license_shares,
     passed_share,
 )
+from components.stage.escaping import escape_markdown
 
 NUM_NAMED = 3
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from components.artifacts.tally import Amount
 from components.publishing.charts import Bar, Series, draw_bars, draw_lines
-from components.publishing.escaping import escape_html
 from components.publishing.facts import Facts
 from components.publishing.funnel import draw_funnel
 from components.publishing.licenses import UNKNOWN, is_copyleft
@@ -29,6 +28,7 @@ from components.publishing.tables import (
     lowest_k,
     spell_setting,
 )
+from components.stage.escaping import escape_html
 
 NUM_BARS = 10
 

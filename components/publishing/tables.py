@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.artifacts.tally import Amount
-from components.publishing.escaping import escape_markdown
 from components.publishing.facts import DOCUMENT_INPUTS, Facts
 from components.publishing.funnel import Stage
 from components.publishing.licenses import UNKNOWN, is_copyleft
 from components.publishing.quantities import ratio, spell_bytes, spell_share
+from components.stage.escaping import escape_markdown
 
 HUMANEVAL = "humaneval"
 BENCHMARK_TITLES = {HUMANEVAL: "HumanEval", "easy": "easy set"}

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.publishing.escaping import clip, escape_html, escape_markdown, show_invisible
+from components.stage.escaping import clip, escape_html, escape_markdown, show_invisible
 
 ANYTHING = st.text(st.characters(codec=None), max_size=60)
 
