@@ -19,6 +19,8 @@ MAX_LINES = 400
 
 CONTEXT_LINES = 3
 MAX_LINE_CHARACTERS = 160
+MAX_ROWS = 40
+"""Rows of a pair that are shown; the rest is counted."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --dim: #656d76; --line: #d1d9e0;
@@ -126,7 +128,11 @@ def _draw_pair(pair: Pair, catalogue: Catalogue, contents: Mapping[int, str]) ->
         f"<th>{what}: {escape_html(name['repo'])}: {escape_html(name['path'])}</th>"
         for what, name in zip(("kept", "went"), names, strict=True)
     )
-    body = "".join(_draw_lines(contents[pair.kept], contents[pair.dropped]))
+    rows = list(_draw_lines(contents[pair.kept], contents[pair.dropped]))
+    body = "".join(rows[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        more = f"{len(rows) - MAX_ROWS:,} more rows"
+        body += f'<tr><td colspan="2" class="skip">{more}</td></tr>'
     return (
         f"<h2>similarity {pair.similarity:.3f}</h2><p>{escape_html(pair.why)}</p>"
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"

@@ -40,8 +40,8 @@ class Within:
     high: float | None = None
 
     def __str__(self) -> str:
-        low = "" if self.low is None else f"{self.low:g}"
-        high = "" if self.high is None else f"{self.high:g}"
+        low = "" if self.low is None else _spell_bound(self.low)
+        high = "" if self.high is None else _spell_bound(self.high)
         if low and high:
             return f"{low} to {high}"
         return f"at least {low}" if low else f"at most {high}"
@@ -68,6 +68,11 @@ class ConfigField:
         """The type and the range in a few words."""
         text = _type_text(self.hint)
         return f"{text}, {self.within}" if self.within else text
+
+
+def _spell_bound(value: float) -> str:
+    """Whole numbers to the last digit, others short."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
