@@ -34,6 +34,7 @@ codekiln: public source code in, a trained and measured code language model out
                                     write Kubeflow's IR and the objects for kubectl apply
   codekiln recipes                  what can be run
   codekiln runs                     what was run, and where it lies
+  codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export
 
 one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
 """
@@ -59,6 +60,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "compile": _compile,
         "recipes": _recipes,
         "runs": _runs,
+        "data": _data,
     }
     if name in commands:
         return commands[name](rest)
@@ -201,6 +203,12 @@ def _runs(argv: Sequence[str]) -> int:
     records = list_runs(parser.parse_known(argv).runs.absolute())
     sys.stdout.write((format_runs(records) or "no runs yet: codekiln run tiny") + "\n")
     return 0
+
+
+def _data(argv: Sequence[str]) -> int:
+    from pipelines.data import run_data
+
+    return run_data(argv)
 
 
 if __name__ == "__main__":
