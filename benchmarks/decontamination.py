@@ -6,25 +6,16 @@ The step runs as `codekiln decontamination` does, in processes of its own, on in
 child process is counted, start-up too. The last line is one JSON object.
 """
 
-import hashlib
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.corpus import SourceFile, megabytes, read_corpus
+from benchmarks.corpus import megabytes, read_corpus
+from benchmarks.documents import write_documents
 from benchmarks.measuring import measure, measure_in_turn, peak_rss_mb, print_result, print_table
-from components.artifacts.artifact import Artifact, ArtifactWriter
-from components.artifacts.documents import (
-    DOCUMENTS,
-    documents_table,
-    draft_documents,
-    git_blob_sha1,
-    read_documents,
-)
-from components.artifacts.manifest import Manifest, digest_of_files
-from components.artifacts.storage import open_storage
-from components.artifacts.tally import Tally
+from components.artifacts.artifact import Artifact
+from components.artifacts.documents import DOCUMENTS, draft_documents, read_documents
 from components.decontamination.config import STEP, DecontaminationConfig
 from components.decontamination.needles import targets_of
 from components.decontamination.search import Searcher
@@ -32,7 +23,6 @@ from components.problems.benchmark import load_benchmarks
 from components.stage.execution import Execution, execute
 
 BENCHMARKS = ("humaneval", "easy")
-SHARD_BYTES = 32_000_000
 ROUNDS = 3
 
 
@@ -64,66 +54,6 @@ def main(argv: Sequence[str]) -> None:
             "peak_rss_mb": round(peak_rss_mb()),
         }
     )
-
-
-def write_documents(files: Sequence[SourceFile], folder: Path) -> Artifact:
-    """The corpus as an artifact of documents."""
-    storage = open_storage(str(folder))
-    writer, entries = ArtifactWriter(storage), []
-    for index, shard in enumerate(cut(files)):
-        rows = [row_of(file) for file in shard]
-        writer.commit(index, [draft_documents(documents_table(rows))], Tally())
-        committed = writer.committed(index)
-        assert committed is not None
-        entries += committed[0]
-    manifest = Manifest(
-        step="benchmark",
-        version=1,
-        kind=DOCUMENTS,
-        key="0" * 32,
-        digest=digest_of_files(tuple(entries), frozenset()),
-        files=tuple(entries),
-        tally=Tally(),
-        measures={},
-        config={},
-        parents={},
-        code_version="benchmark",
-    )
-    storage.create("manifest.json", manifest.to_bytes())
-    return Artifact.open(storage.uri)
-
-
-def cut(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
-    """Shards of about SHARD_BYTES."""
-    shards: list[list[SourceFile]] = [[]]
-    size = 0
-    for file in files:
-        shards[-1].append(file)
-        size += len(file.content)
-        if size >= SHARD_BYTES:
-            shards.append([])
-            size = 0
-    return [shard for shard in shards if shard]
-
-
-def row_of(file: SourceFile) -> dict[str, object]:
-    """A document row of one file."""
-    return {
-        "source": "benchmark",
-        "repo_id": file.repo,
-        "repo": file.repo,
-        "commit": "0",
-        "path": file.path,
-        "blob_sha1": git_blob_sha1(file.content),
-        "sha256": hashlib.sha256(file.content).hexdigest(),
-        "size": len(file.content),
-        "content": file.content.decode(),
-        "language": file.language,
-        "license": "MIT",
-        "license_source": "benchmark",
-        "stars": 0,
-        "flags": [],
-    }
 
 
 def copy(documents: Artifact) -> None:

@@ -252,6 +252,7 @@ def test_starred_documents_are_repeated_and_counted_and_validation_is_not(
                 tokens += int(shard.offsets[number + 1] - shard.offsets[number])
     assert all(count == (2 if stars[sha256] else 1) for sha256, count in seen.items())
     counts = made.manifest.tally.counts
+    assert made.manifest.measures["tokens_repeated"] == tokens
     assert counts["documents_repeated"] == repeated > 0
     assert counts["tokens_repeated"] == tokens
     assert counts["files"] == len(rows)
@@ -291,12 +292,19 @@ def test_functions_make_up_their_share_with_their_provenance(
     assert counts["functions_found"] > len(functions)
 
 
-def test_too_few_functions_are_all_taken(
-    make_step: Any, documents_of: Any, rows: Any, tokenizer: Artifact
+@pytest.mark.parametrize("max_copies", [1, 3])
+def test_too_few_functions_are_all_taken_as_often_as_allowed(
+    make_step: Any, documents_of: Any, rows: Any, tokenizer: Artifact, max_copies: int
 ) -> None:
-    inputs = {"documents": documents_of(rows), "tokenizer": tokenizer}
-    counts = make_step(
-        "packing", inputs, validation_fraction=0.4, function_share=0.9
-    ).artifact.manifest.tally.counts
-    assert counts["documents_functions"] == counts["functions_found"]
+    made = make_step(
+        "packing",
+        {"documents": documents_of(rows), "tokenizer": tokenizer},
+        validation_fraction=0.4,
+        function_share=0.9,
+        function_max_copies=max_copies,
+    ).artifact
+    counts = made.manifest.tally.counts
+    assert counts["documents_functions"] == max_copies * counts["functions_found"]
     assert counts["tokens_functions"] < 0.9 * counts["tokens_training"]
+    summary = made.storage.read("summary.md").decode()
+    assert f"{counts['documents_functions']:,} documents short functions" in summary

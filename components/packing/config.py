@@ -55,6 +55,10 @@ class PackingConfig(Config):
     function_max_lines: Annotated[int, Within(3, 10_000)] = 30
     """Lines that such a function may have, docstring included."""
 
+    function_max_copies: Annotated[int, Within(1, 64)] = 4
+    """How often a function may be added to reach the share: up to four passes over the same text
+    teach nearly as much as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
+
     def check(self) -> None:
         """Refuse a repository on both lists, and a block length that does not go with packing."""
         if (self.packing == "best_fit") != (self.block_length > 1):

@@ -1,6 +1,7 @@
 """Documents of one shard as tokens: encoded, split, repeated, and laid out."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -81,6 +82,7 @@ def encode_shard(
         share = config.function_share
         wanted = int(tally.counts[f"tokens_{TRAINING}"] * share / (1 - share))
         chosen = _encode_functions(codec, functions, wanted, tally)
+        chosen = repeat_up_to(chosen, wanted, config.function_max_copies)
         splits[TRAINING] += _count_added(tally, "functions", chosen)
     index = {
         "eos_id": codec.eos_id,
@@ -128,6 +130,18 @@ def _encode_functions(
             chosen.append(Encoded.of(ids, codec.eos_id, row))
             tokens += len(chosen[-1].ids)
     return chosen
+
+
+def repeat_up_to(chosen: Sequence[Encoded], wanted: int, max_copies: int) -> list[Encoded]:
+    """Documents round after round, until there are `wanted` tokens or `max_copies` rounds."""
+    taken: list[Encoded] = []
+    tokens = 0
+    for encoded in chain.from_iterable(repeat(chosen, max_copies)):
+        if tokens >= wanted:
+            break
+        taken.append(encoded)
+        tokens += len(encoded.ids)
+    return taken
 
 
 def _count_added(tally: Tally, name: str, added: Sequence[Encoded]) -> Sequence[Encoded]:
