@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.artifacts.artifact import Artifact
-from components.artifacts.errors import ArtifactError, ConfigError
+from components.artifacts.errors import ArtifactError
 from components.artifacts.tokens import TokenShard, read_tokens
 from components.model.text import TextCodec
 from components.packing.best_fit import pack_best_fit
@@ -46,8 +46,9 @@ def test_a_new_block_is_opened_only_where_no_open_one_takes_the_piece(sizes: lis
 
 
 def test_the_tightest_block_is_taken():
-    packed = pack_best_fit([7, 6, 3, 4], 10)
-    assert [[piece.document for piece in pieces] for pieces in packed] == [[0, 2], [1, 3]]
+    for sizes, expected in (([7, 6, 3], [[0, 2], [1]]), ([7, 6, 3, 4], [[0, 2], [1, 3]])):
+        packed = pack_best_fit(sizes, 10)
+        assert [[piece.document for piece in pieces] for pieces in packed] == expected
 
 
 def test_a_long_document_is_whole_blocks_in_order_and_a_rest():
@@ -119,9 +120,7 @@ def test_packed_documents_come_back_and_the_rest_is_counted_padding(
     assert counts["tokens_training"] == tokens
     assert counts["tokens_padding"] == tokens - covered > 0
     assert counts["documents_cut"] == cut > 0
-    stream = pack(
-        make_step, documents_of(rows[:17], rows[17:]), tokenizer, packing="stream", block_length=0
-    )
+    stream = pack(make_step, documents_of(rows[:17], rows[17:]), tokenizer, packing="stream")
     assert stream.manifest.tally.counts["tokens_training"] == covered
     assert (
         stream.manifest.measures["bytes_per_token"] == packed.manifest.measures["bytes_per_token"]
@@ -175,12 +174,3 @@ def test_training_refuses_another_context_length_in_one_line(
     model["context_length"] = BLOCK
     made = make_step("training", inputs, max_steps=2, batch_size=2, model=model)
     assert made.artifact.manifest.measures["tokens_trained"] == 2 * 2 * BLOCK
-
-
-@pytest.mark.parametrize(("packing", "block_length"), [("best_fit", 0), ("stream", 64)])
-def test_a_block_length_that_does_not_go_with_packing_is_refused(
-    make_step: Any, documents_of: Any, tokenizer: Artifact, packing: str, block_length: int
-) -> None:
-    with pytest.raises(ConfigError, match="expected block_length") as caught:
-        pack(make_step, documents_of([]), tokenizer, packing=packing, block_length=block_length)
-    assert "\n" not in str(caught.value)

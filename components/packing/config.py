@@ -40,8 +40,9 @@ class PackingConfig(Config):
     any length when training reads them. `best_fit`: blocks of `block_length`, in which no document
     that fits one is cut (Ding et al. 2024, arXiv 2404.10830); shards are packed one by one."""
 
-    block_length: Annotated[int, Within(0, 65_536)] = 0
-    """Tokens of a block with `best_fit`: training's context length; 0 with `stream`."""
+    block_length: Annotated[int, Within(2, 65_536)] = 1024
+    """Tokens of a block with `best_fit`: must be training's `model.context_length`, which refuses
+    another. `stream` does not use it."""
 
     star_weight: Annotated[float, Within(0.0, 9.0)] = 0.0
     """Repeats training documents by their repository's stars: each stands 1 + star_weight *
@@ -60,14 +61,7 @@ class PackingConfig(Config):
     teach nearly as much as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
     def check(self) -> None:
-        """Refuse a repository on both lists, and a block length that does not go with packing."""
-        if (self.packing == "best_fit") != (self.block_length > 1):
-            wanted = "of 2 or more with" if self.packing == "best_fit" else "0 with"
-            raise ConfigError(
-                f"expected block_length {wanted} packing {self.packing!r}, got "
-                f"{self.block_length} in PackingConfig: best_fit takes training's "
-                "model.context_length, stream takes 0"
-            )
+        """Refuse a repository on both lists."""
         both = sorted({*self.always_training} & {*self.always_validation})
         if both:
             raise ConfigError(
