@@ -36,6 +36,7 @@ codekiln: public source code in, a trained and measured code language model out
   codekiln runs                     what was run, and where it lies
   codekiln dedup-query FILE ... --documents DIR
                                     documents of a finished corpus that are like a file
+  codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export
 
 one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
 """
@@ -62,6 +63,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "recipes": _recipes,
         "runs": _runs,
         "dedup-query": _dedup_query,
+        "data": _data,
     }
     if name in commands:
         return commands[name](rest)
@@ -210,6 +212,12 @@ def _dedup_query(argv: Sequence[str]) -> int:
     from pipelines.dedup_query import run_dedup_query
 
     return run_dedup_query(argv)
+
+
+def _data(argv: Sequence[str]) -> int:
+    from pipelines.data import run_data
+
+    return run_data(argv)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def test_empty_and_short_needles_are_refused_and_counted(prompt: str):
         problem = make_problem(prompt=prompt, canonical_solution=solution)
         [target] = targets_of([Benchmark("mine", (problem,), "")], DecontaminationConfig())
         assert target.needles == ()
-        assert target.num_refused >= 1
+        assert [needle.rule for needle in target.refused] == [DOCSTRING, SOLUTION]
         assert Searcher([target], DecontaminationConfig()).find("return x + y\n" * 99) == []
 
 

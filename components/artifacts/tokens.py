@@ -34,24 +34,71 @@ SOURCE_COLUMNS = ("source", "repo", "commit", "path", "sha256", "size", "languag
 Ids = npt.NDArray[np.uint16]
 
 
+Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Where documents stand in a shard that was packed as blocks.
+
+    Every block begins at a multiple of `block_length`; what no piece covers is EOS as padding.
+    """
+
+    block_length: int
+    """Tokens of a block."""
+
+    eos_id: int
+    """Fills blocks, and stands before each when it is read."""
+
+    documents: Places
+    """[pieces] the row in `sources`."""
+
+    starts: Places
+    """[pieces] the piece's first token within its document, 0 unless the document was cut."""
+
+    offsets: Places
+    """[pieces] the piece's first token in `ids`, rising."""
+
+    lengths: Places
+    """[pieces] tokens, the document's EOS included in its last piece."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the index says of the blocks."""
+        pieces = {name: getattr(self, name).tolist() for name in _PIECES}
+        return {"block_length": self.block_length, "pieces": pieces}
+
+    @classmethod
+    def from_json(cls, index: Mapping[str, Any]) -> "Blocks":
+        """Read them from an index."""
+        pieces = {name: np.array(index["pieces"][name], dtype=np.int64) for name in _PIECES}
+        return cls(block_length=index["block_length"], eos_id=index["eos_id"], **pieces)
+
+
+_PIECES = ("documents", "starts", "offsets", "lengths")
+
+
 @dataclass(frozen=True)
 class TokenShard:
-    """The tokens of one shard and split, documents one after another, EOS after each."""
+    """The tokens of one shard and split: a stream of documents, or blocks of their pieces."""
 
     ids: Ids
     """[tokens]"""
 
-    offsets: npt.NDArray[np.int64]
-    """[documents + 1]: document i is ids[offsets[i]:offsets[i + 1]], its EOS included."""
+    offsets: Places
+    """[documents + 1]: document i is ids[offsets[i]:offsets[i + 1]], its EOS included. Empty where
+    `blocks` says where the documents stand."""
 
     sources: pa.Table
     """[documents] rows of SOURCE_COLUMNS; `size` is in UTF-8 bytes."""
+
+    blocks: Blocks | None = None
+    """None in a stream, where documents follow each other whole."""
 
 
 def draft_tokens(
     split: str,
     ids: Ids,
-    offsets: Sequence[int],
+    layout: Sequence[int] | Blocks,
     sources: Sequence[Mapping[str, Any]],
     index: Mapping[str, Any],
 ) -> list[Draft]:
@@ -59,16 +106,20 @@ def draft_tokens(
 
     Args:
         split: one of SPLITS.
-        ids: [tokens], documents one after another, EOS after each.
-        offsets: [documents + 1].
+        ids: [tokens], EOS after each document.
+        layout: [documents + 1] offsets of a stream, or where the pieces stand in blocks.
         sources: a row of SOURCE_COLUMNS a document.
         index: what a reader must know: `eos_id`, `tokenizer_digest`, `vocabulary_size`.
     """
     assert split in SPLITS, split
-    assert len(offsets) == len(sources) + 1, (len(offsets), len(sources))
+    if isinstance(layout, Blocks):
+        where = layout.to_json()
+    else:
+        assert len(layout) == len(sources) + 1, (len(layout), len(sources))
+        where = {"offsets": [*layout]}
     buffer = io.BytesIO()
     np.save(buffer, ids.astype("<u2"))
-    whole_index = {**index, "dtype": "uint16", "tokens": len(ids), "offsets": [*offsets]}
+    whole_index = {**index, "dtype": "uint16", "tokens": len(ids), **where}
     index_data = canonical_json(whole_index).encode()
     rows = [{name: source[name] for name in SOURCE_COLUMNS} for source in sources]
     table_data = io.BytesIO()
@@ -113,16 +164,18 @@ def read_tokens(artifact: Artifact, split: str) -> list[TokenShard]:
         strict=True,
     ):
         index = json.loads(artifact.read(index_entry))
-        offsets = np.array(index["offsets"], dtype=np.int64)
         sources = pq.read_table(pa.BufferReader(artifact.read(sources_entry)))
         ids = _memory_map(artifact, ids_entry)
-        if len(ids) != index["tokens"] or sources.num_rows != len(offsets) - 1:
+        blocks = Blocks.from_json(index) if "pieces" in index else None
+        offsets = np.array(index.get("offsets", ()), dtype=np.int64)
+        rows = int(blocks.documents.max(initial=-1)) + 1 if blocks else len(offsets) - 1
+        if len(ids) != index["tokens"] or sources.num_rows != rows:
             raise CorruptArtifactError(
-                f"expected {index['tokens']} tokens of {len(offsets) - 1} documents, got "
+                f"expected {index['tokens']} tokens of {rows} documents, got "
                 f"{len(ids)} of {sources.num_rows} in {ids_entry.name!r} of "
                 f"{artifact.storage.uri}: remove that folder and run again"
             )
-        shards.append(TokenShard(ids, offsets, sources))
+        shards.append(TokenShard(ids, offsets, sources, blocks))
     return shards
 
 

@@ -32,7 +32,7 @@ class DecontaminationConfig(Config):
 
 STEP = Step(
     name="decontamination",
-    version=1,
+    version=2,
     kind=DOCUMENTS,
     summary="Drop documents that hold a benchmark's problems, and say where.",
     config=DecontaminationConfig,

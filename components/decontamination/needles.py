@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 
 from components.decontamination.config import DecontaminationConfig
 from components.decontamination.folding import collapse, fold_case, tokens_of, words_of
@@ -45,11 +46,21 @@ class Target:
     benchmark: str
     task_id: str
     needles: tuple[Needle, ...]
-    num_refused: int
-    """Docstrings and solutions that are too short to be looked for."""
+    refused: tuple[Needle, ...]
+    """Docstrings and solutions that are empty or too short to be looked for."""
 
     grams: frozenset[Gram]
     """Word n-grams of docstring and solution; none where both have fewer words."""
+
+    @property
+    def name(self) -> str:
+        """Benchmark and problem."""
+        return f"{self.benchmark} {self.task_id}"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether any rule can find the problem."""
+        return bool(self.needles or self.grams)
 
 
 def targets_of(
@@ -96,9 +107,9 @@ def grams_of(folded: str, ngram_words: int) -> Iterator[Gram]:
 
 def _target(problem: Problem, config: DecontaminationConfig) -> Target:
     pieces = without_doctests(docstring_of(problem))
-    candidates = [Needle(DOCSTRING, collapse(piece)) for piece in pieces]
+    candidates = [Needle(DOCSTRING, collapse(piece)) for piece in pieces or [""]]
     candidates.append(Needle(SOLUTION, collapse(problem.canonical_solution)))
-    needles = tuple(needle for needle in candidates if _is_telling(needle.text, config))
+    telling = [_is_telling(needle.text, config) for needle in candidates]
     texts = [*pieces, problem.canonical_solution]
     grams = frozenset(
         gram for text in texts for gram in grams_of(fold_case(text), config.ngram_words)
@@ -106,8 +117,8 @@ def _target(problem: Problem, config: DecontaminationConfig) -> Target:
     return Target(
         benchmark=problem.benchmark,
         task_id=problem.task_id,
-        needles=needles,
-        num_refused=len(candidates) - len(needles),
+        needles=tuple(compress(candidates, telling)),
+        refused=tuple(needle for needle, good in zip(candidates, telling, strict=True) if not good),
         grams=grams,
     )
 

@@ -44,7 +44,7 @@ def drop_contaminated(
             tally.keep(row["size"], row["license"], row["language"])
             continue
         tally.drop(hits[0].rule, row["size"])
-        for name in sorted({f"{hit.target.benchmark} {hit.target.task_id}" for hit in hits}):
+        for name in sorted({hit.target.name for hit in hits}):
             tally.count(PROBLEM_COUNT + name)
         spans += [_span(row, hit) for hit in hits]
     kept = table.filter(pa.array(clean, pa.bool_()))

@@ -1,10 +1,37 @@
-"""What was looked for and what was found, in numbers and for people."""
+"""What was looked for and what was found: in numbers, for the score, and for people."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from components.artifacts.tally import Tally
-from components.decontamination.needles import DOCSTRING, RULES, SOLUTION, Target
+from components.decontamination.folding import tokens_of
+from components.decontamination.needles import DOCSTRING, RULES, SOLUTION, Needle, Target
 from components.decontamination.removal import PROBLEM_COUNT
+
+PROBLEMS = "problems"
+"""The part with a row for every problem: whether the corpus held it before this step."""
+
+REFUSED_CHARACTERS = 160
+
+
+def problem_rows(targets: Sequence[Target], tally: Tally) -> list[dict[str, Any]]:
+    """A row for every problem, so that a score can be told apart by seen and unseen ones.
+
+    `documents` held the problem and were dropped; `unguarded` problems have nothing long enough to
+    look for, so nothing is known of them. Refused needles are listed with their lengths.
+    """
+    return [
+        {
+            "benchmark": target.benchmark,
+            "task_id": target.task_id,
+            "status": _status(target, tally),
+            "documents": _documents(target, tally),
+            "needles": [needle.rule for needle in target.needles],
+            "ngrams": len(target.grams),
+            "refused": [_refused_row(needle) for needle in target.refused],
+        }
+        for target in targets
+    ]
 
 
 def measures_of(targets: Sequence[Target], tally: Tally) -> dict[str, float]:
@@ -15,10 +42,8 @@ def measures_of(targets: Sequence[Target], tally: Tally) -> dict[str, float]:
         "problems": float(len(targets)),
         "problems_found": float(sum(name.startswith(PROBLEM_COUNT) for name in tally.counts)),
         "needles": float(sum(len(target.needles) for target in targets)),
-        "needles_refused": float(sum(target.num_refused for target in targets)),
-        "problems_unguarded": float(
-            sum(not target.needles and not target.grams for target in targets)
-        ),
+        "needles_refused": float(sum(len(target.refused) for target in targets)),
+        "problems_unguarded": float(sum(not target.guarded for target in targets)),
     }
 
 
@@ -32,14 +57,32 @@ def needles_markdown(targets: Sequence[Target], tally: Tally) -> str:
     ]
     for target in targets:
         rules = [needle.rule for needle in target.needles]
-        found = tally.counts.get(f"{PROBLEM_COUNT}{target.benchmark} {target.task_id}", 0)
         numbers = (
             rules.count(DOCSTRING),
             rules.count(SOLUTION),
-            target.num_refused,
+            len(target.refused),
             len(target.grams),
-            found,
+            _documents(target, tally),
         )
         cells = " | ".join(str(number) for number in numbers)
         lines.append(f"| {target.benchmark} | {target.task_id} | {cells} |")
     return "\n".join(lines)
+
+
+def _documents(target: Target, tally: Tally) -> int:
+    return tally.counts.get(PROBLEM_COUNT + target.name, 0)
+
+
+def _status(target: Target, tally: Tally) -> str:
+    if _documents(target, tally):
+        return "seen"
+    return "unseen" if target.guarded else "unguarded"
+
+
+def _refused_row(needle: Needle) -> dict[str, Any]:
+    return {
+        "rule": needle.rule,
+        "characters": len(needle.text),
+        "tokens": len(tokens_of(needle.text)),
+        "text": needle.text[:REFUSED_CHARACTERS],
+    }

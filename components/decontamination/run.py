@@ -5,10 +5,17 @@ from functools import partial
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.documents import DOCUMENTS
+from components.artifacts.rows import draft_rows
+from components.artifacts.tally import Tally
 from components.decontamination.config import DecontaminationConfig
 from components.decontamination.needles import targets_of
 from components.decontamination.removal import drop_contaminated
-from components.decontamination.report import measures_of, needles_markdown
+from components.decontamination.report import (
+    PROBLEMS,
+    measures_of,
+    needles_markdown,
+    problem_rows,
+)
 from components.problems.benchmark import load_benchmarks
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
@@ -24,7 +31,11 @@ def run(
     documents = inputs["documents"]
     targets = targets_of(load_benchmarks(config.benchmarks), config)
     work = partial(drop_contaminated, documents, targets, config)
-    tally = map_shards(engine, output, work, documents.part(DOCUMENTS), "decontamination")
+    entries = documents.part(DOCUMENTS)
+    tally = map_shards(engine, output, work, entries, "decontamination")
+    if output.committed(len(entries)) is None:
+        rows = problem_rows(targets, tally)
+        output.commit(len(entries), [draft_rows(PROBLEMS, rows)], Tally())
     return Report(
         tally=tally,
         measures=measures_of(targets, tally),

@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from components.decontamination.config import DecontaminationConfig
-from components.decontamination.folding import WORD, CollapsedText, fold_case, words_of
+from components.decontamination.folding import (
+    WORD,
+    CollapsedText,
+    encoded_words_of,
+    fold_case,
+    words_of,
+)
 from components.decontamination.needles import NGRAMS, RULES, Gram, Needle, Target
 
 MAX_PROBE_WORDS = 8
@@ -22,6 +28,7 @@ MAX_PROBE_WORDS = 8
 HASH_BASE = 0x9E3779B97F4A7C15
 
 Numbers = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,9 @@ class Searcher:
                 self._needles[_probe(needle)].append((number, needle))
             for gram in target.grams:
                 self._grams[gram].append(number)
-        words = sorted({word for gram in [*self._needles, *self._grams] for word in gram})
-        self._numbers = {word: number for number, word in enumerate(words, start=1)}
+        self._words = ["", *sorted({w for gram in [*self._needles, *self._grams] for w in gram})]
+        self._numbers = {word: number for number, word in enumerate(self._words) if word}
+        self._encoded = {word.encode(): number for word, number in self._numbers.items()}
         self._probe_hashes = {
             length: self._hash_grams(probe for probe in self._needles if len(probe) == length)
             for length in sorted({len(probe) for probe in self._needles})
@@ -66,23 +74,24 @@ class Searcher:
             One hit for each problem and rule, in the order of RULES, then of the benchmarks.
         """
         folded = fold_case(content)
-        words = words_of(folded)
+        words = encoded_words_of(folded)
         numbers = np.fromiter(
-            map(self._numbers.get, words, repeat(0)), dtype=np.uint64, count=len(words)
+            map(self._encoded.get, words, repeat(0)), dtype=np.uint64, count=len(words)
         )
-        found = self._find_needles(folded, words, numbers)
-        found |= self._find_grams(folded, words, numbers)
+        known = _known_before(numbers)
+        found = self._find_needles(folded, numbers, known)
+        found |= self._find_grams(folded, numbers, known)
         order = sorted(found, key=lambda name: (RULES.index(name[1]), name[0]))
         return [Hit(self._targets[number], rule, *found[number, rule]) for number, rule in order]
 
     def _find_needles(
-        self, folded: str, words: list[str], numbers: Numbers
+        self, folded: str, numbers: Numbers, known: Places
     ) -> dict[tuple[int, str], tuple[int, int]]:
         """The first place of every problem's needles, by problem and rule."""
         announced: dict[Gram, None] = {}
         for length, hashes in self._probe_hashes.items():
-            for place in _matches(numbers, length, hashes).tolist():
-                announced[tuple(words[place : place + length])] = None
+            for place in _matches(numbers, known, length, hashes).tolist():
+                announced[self._gram(numbers[place : place + length])] = None
         pairs = [pair for probe in announced for pair in self._needles.get(probe, ())]
         if not pairs:
             return {}
@@ -98,14 +107,14 @@ class Searcher:
         return found
 
     def _find_grams(
-        self, folded: str, words: list[str], numbers: Numbers
+        self, folded: str, numbers: Numbers, known: Places
     ) -> dict[tuple[int, str], tuple[int, int]]:
         """From the first to the last n-gram of every problem of which enough are here."""
         length = self._config.ngram_words
         grams: dict[int, set[Gram]] = defaultdict(set)
         places: dict[int, list[int]] = defaultdict(list)
-        for place in _matches(numbers, length, self._gram_hashes).tolist():
-            gram = tuple(words[place : place + length])
+        for place in _matches(numbers, known, length, self._gram_hashes).tolist():
+            gram = self._gram(numbers[place : place + length])
             for number in self._grams.get(gram, ()):
                 grams[number].add(gram)
                 places[number].append(place)
@@ -125,6 +134,9 @@ class Searcher:
             for number in enough
         }
 
+    def _gram(self, numbers: Numbers) -> Gram:
+        return tuple(self._words[number] for number in numbers.tolist())
+
     def _hash_grams(self, grams: Iterable[Gram]) -> Numbers:
         """The sorted hashes of n-grams of known words, all of one length."""
         rows = [[self._numbers[word] for word in gram] for gram in grams]
@@ -143,23 +155,29 @@ def _probe(needle: Needle) -> Gram:
     return tuple(words_of(needle.text)[1:-1][:MAX_PROBE_WORDS])
 
 
-def _matches(numbers: Numbers, length: int, hashes: Numbers) -> npt.NDArray[np.int64]:
+def _known_before(numbers: Numbers) -> Places:
+    """How many known words stand before each of [W] words and behind the last, [W + 1]."""
+    known = np.zeros(len(numbers) + 1, dtype=np.int64)
+    np.cumsum(numbers != 0, out=known[1:])
+    return known
+
+
+def _matches(numbers: Numbers, known: Places, length: int, hashes: Numbers) -> Places:
     """Where windows of known words begin whose hash is looked for.
 
     Args:
         numbers: [W] the document's words, 0 for unknown ones.
+        known: what `_known_before` makes of them.
         length: words in a window.
         hashes: sorted hashes that are looked for.
     """
-    known = np.zeros(len(numbers) + 1, dtype=np.int64)
-    np.cumsum(numbers != 0, out=known[1:])
     begins = np.flatnonzero(known[length:] - known[:-length] == length)
     if not len(hashes) or not len(begins):
         return begins[:0]
     windows = _hash_columns(np.stack([numbers[begins + place] for place in range(length)]))
     found = np.searchsorted(hashes, windows)
     found[found == len(hashes)] = 0
-    matching: npt.NDArray[np.int64] = begins[hashes[found] == windows]
+    matching: Places = begins[hashes[found] == windows]
     return matching
 
 

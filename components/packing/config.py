@@ -1,7 +1,7 @@
 """What the packing step computes."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from components.artifacts.documents import DOCUMENTS
 from components.artifacts.errors import ConfigError
@@ -34,6 +34,31 @@ class PackingConfig(Config):
 
     seed: Annotated[int, Within(0, None)] = 0
     """Of the hash that orders the repositories."""
+
+    packing: Literal["stream", "best_fit"] = "stream"
+    """How training tokens are laid out. `stream`: documents one after another, cut into blocks of
+    any length when training reads them. `best_fit`: blocks of `block_length`, in which no document
+    that fits one is cut (Ding et al. 2024, arXiv 2404.10830); shards are packed one by one."""
+
+    block_length: Annotated[int, Within(2, 65_536)] = 1024
+    """Tokens of a block with `best_fit`: must be training's `model.context_length`, which refuses
+    another. `stream` does not use it."""
+
+    star_weight: Annotated[float, Within(0.0, 9.0)] = 0.0
+    """Repeats training documents by their repository's stars: each stands 1 + star_weight *
+    min(log10(stars + 1), 5) / 5 times, fractions decided by the document's hash. 1 is PyCodeGPT's
+    weight, 0 repeats nothing."""
+
+    function_share: Annotated[float, Within(0.0, 0.9)] = 0.0
+    """Share of each shard's training tokens that are short documented functions, taken out of its
+    Python documents and added as documents of their own, as far as there are some; 0 adds none."""
+
+    function_max_lines: Annotated[int, Within(3, 10_000)] = 30
+    """Lines that such a function may have, docstring included."""
+
+    function_max_copies: Annotated[int, Within(1, 64)] = 4
+    """How often a function may be added to reach the share: up to four passes over the same text
+    teach nearly as much as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
     def check(self) -> None:
         """Refuse a repository on both lists."""

@@ -1,18 +1,22 @@
-"""Documents of one shard as tokens, one stream a split, EOS after each document."""
+"""Documents of one shard as tokens: encoded, split, repeated, and laid out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from components.artifacts.artifact import Artifact, Draft
+from components.artifacts.canonical import sha256_hex
 from components.artifacts.documents import read_documents
 from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
-from components.artifacts.tokens import SOURCE_COLUMNS, SPLITS, Ids, draft_tokens
+from components.artifacts.tokens import SOURCE_COLUMNS, SPLITS, draft_tokens
 from components.model.text import TextCodec
+from components.packing.config import PackingConfig
+from components.packing.functions import extract_functions
+from components.packing.layout import Encoded, lay_out_blocks, lay_out_stream
+from components.packing.weighting import copies_of
 
 TRAINING, VALIDATION = SPLITS
 
@@ -22,70 +26,158 @@ BATCH_BYTES = 2_000_000
 LOSSY = "lossy_tokens"
 """The reason of a document whose tokens do not spell its text: a base with a normaliser."""
 
+FUNCTION_LANGUAGE = "Python"
+"""The language that functions are taken from."""
 
-@dataclass(slots=True)
-class _Stream:
-    """The tokens of one split, as they grow."""
-
-    ids: list[Ids] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=lambda: [0])
-    sources: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, ids: Sequence[int], eos_id: int, source: dict[str, Any]) -> None:
-        self.ids.append(np.array([*ids, eos_id], dtype=np.uint16))
-        self.offsets.append(self.offsets[-1] + len(ids) + 1)
-        self.sources.append(source)
+Row = dict[str, Any]
 
 
 def encode_shard(
-    documents: Artifact, tokenizer: Artifact, held_out: frozenset[str], entry: FileEntry
+    documents: Artifact,
+    tokenizer: Artifact,
+    held_out: frozenset[str],
+    config: PackingConfig,
+    entry: FileEntry,
 ) -> tuple[list[Draft], Tally]:
     """Encode one shard of documents.
 
     Text that spells a special token is text. Each document is decoded again: one that does not
-    come back is dropped and counted.
+    come back is dropped and counted. Training documents are then repeated by stars, and joined by
+    functions; validation holds each document once, as a stream.
 
     Args:
         documents: the corpus.
         tokenizer: the artifact with `tokenizer.json`.
         held_out: the repositories of the validation split.
+        config: what is repeated and added, and how training tokens are laid out.
         entry: the shard.
     """
     codec = TextCodec.from_artifact(tokenizer)
     tally = Tally()
-    streams = {split: _Stream() for split in SPLITS}
-    for batch in _batches(read_documents(documents, entry, [*SOURCE_COLUMNS, "content"])):
+    splits: dict[str, list[Encoded]] = {split: [] for split in SPLITS}
+    copies: list[Encoded] = []
+    functions: dict[str, Row] = {}
+    columns = [*SOURCE_COLUMNS, "stars", "content"]
+    for batch in _batches(read_documents(documents, entry, columns)):
         texts = [row.pop("content") for row in batch]
         for row, text, ids in zip(batch, texts, codec.encode_batch(texts), strict=True):
+            stars = row.pop("stars")
             tally.take_in(row["size"])
             if codec.decode(ids) != text:
                 tally.drop(LOSSY, row["size"])
                 continue
             split = VALIDATION if row["repo"] in held_out else TRAINING
-            streams[split].add(ids, codec.eos_id, row)
+            encoded = Encoded.of(ids, codec.eos_id, row)
+            splits[split].append(encoded)
             tally.keep(row["size"], row["license"], row["language"])
             tally.count(f"documents_{split}")
             tally.count(f"bytes_{split}", row["size"])
-            tally.count(f"tokens_{split}", len(ids) + 1)
+            tally.count(f"tokens_{split}", len(encoded.ids))
+            if split == TRAINING:
+                copies += [encoded] * (copies_of(stars, row["sha256"], config.star_weight) - 1)
+                if config.function_share and row["language"] == FUNCTION_LANGUAGE:
+                    _collect_functions(functions, text, row, config.function_max_lines)
+    splits[TRAINING] += _count_added(tally, "repeated", copies)
+    if functions:
+        share = config.function_share
+        wanted = int(tally.counts[f"tokens_{TRAINING}"] * share / (1 - share))
+        chosen = _encode_functions(codec, functions, wanted, tally)
+        chosen = repeat_up_to(chosen, wanted, config.function_max_copies)
+        splits[TRAINING] += _count_added(tally, "functions", chosen)
     index = {
         "eos_id": codec.eos_id,
         "tokenizer_digest": tokenizer.manifest.digest,
         "vocabulary_size": codec.vocabulary_size,
     }
-    return _drafts(streams, index), tally
+    return _drafts(splits, index, config, tally), tally
 
 
-def _drafts(streams: dict[str, _Stream], index: dict[str, Any]) -> list[Draft]:
+def _collect_functions(functions: dict[str, Row], text: str, row: Row, max_lines: int) -> None:
+    """Add a document's functions by the sha256 of their text: equal ones are one."""
+    for name, function in extract_functions(text, max_lines):
+        data = function.encode()
+        sha256 = sha256_hex(data)
+        source = {
+            **row,
+            "path": f"{row['path']}::{name}",
+            "sha256": sha256,
+            "size": len(data),
+            "text": function,
+        }
+        functions.setdefault(sha256, source)
+
+
+def _encode_functions(
+    codec: TextCodec, functions: dict[str, Row], wanted: int, tally: Tally
+) -> list[Encoded]:
+    """Functions in the order of their hashes, until there are `wanted` tokens of them."""
+    tally.count("functions_found", len(functions))
+    chosen: list[Encoded] = []
+    tokens = 0
+    ordered = [functions[sha256] for sha256 in sorted(functions)]
+    table = pa.table({"number": range(len(ordered)), "size": [row["size"] for row in ordered]})
+    for batch in _batches(table):
+        if tokens >= wanted:
+            break
+        rows = [ordered[one["number"]] for one in batch]
+        texts = [row.pop("text") for row in rows]
+        for row, text, ids in zip(rows, texts, codec.encode_batch(texts), strict=True):
+            if tokens >= wanted:
+                break
+            if codec.decode(ids) != text:
+                tally.count("functions_lossy")
+                continue
+            chosen.append(Encoded.of(ids, codec.eos_id, row))
+            tokens += len(chosen[-1].ids)
+    return chosen
+
+
+def repeat_up_to(chosen: Sequence[Encoded], wanted: int, max_copies: int) -> list[Encoded]:
+    """Documents round after round, until there are `wanted` tokens or `max_copies` rounds."""
+    taken: list[Encoded] = []
+    tokens = 0
+    for encoded in chain.from_iterable(repeat(chosen, max_copies)):
+        if tokens >= wanted:
+            break
+        taken.append(encoded)
+        tokens += len(encoded.ids)
+    return taken
+
+
+def _count_added(tally: Tally, name: str, added: Sequence[Encoded]) -> Sequence[Encoded]:
+    """Count training documents that stand beside the corpus's own."""
+    if added:
+        tokens = sum(len(encoded.ids) for encoded in added)
+        tally.count(f"documents_{name}", len(added))
+        tally.count(f"bytes_{name}", sum(encoded.source["size"] for encoded in added))
+        tally.count(f"tokens_{name}", tokens)
+        tally.count(f"tokens_{TRAINING}", tokens)
+    return added
+
+
+def _drafts(
+    splits: dict[str, list[Encoded]], index: dict[str, Any], config: PackingConfig, tally: Tally
+) -> list[Draft]:
     """The files of the splits that have documents in this shard."""
     drafts: list[Draft] = []
-    for split, stream in streams.items():
-        if stream.sources:
-            ids = np.concatenate(stream.ids)
-            drafts += draft_tokens(split, ids, stream.offsets, stream.sources, index)
+    for split, encoded in splits.items():
+        if not encoded:
+            continue
+        sources = [one.source for one in encoded]
+        if split == TRAINING and config.packing == "best_fit":
+            ids, blocks = lay_out_blocks(encoded, config.block_length, index["eos_id"])
+            padding = len(ids) - int(blocks.lengths.sum())
+            tally.count("tokens_padding", padding)
+            tally.count(f"tokens_{split}", padding)
+            tally.count("documents_cut", len({*blocks.documents[blocks.starts > 0].tolist()}))
+            drafts += draft_tokens(split, ids, blocks, sources, index)
+        else:
+            stream, offsets = lay_out_stream(encoded)
+            drafts += draft_tokens(split, stream, offsets, sources, index)
     return drafts
 
 
-def _batches(table: pa.Table) -> Iterator[list[dict[str, Any]]]:
+def _batches(table: pa.Table) -> Iterator[list[Row]]:
     """Rows in order, about BATCH_BYTES of text at a time."""
     start, size = 0, 0
     for end, document_size in enumerate(table["size"].to_pylist(), start=1):

@@ -17,6 +17,9 @@ from components.packing.holdout import Holdout, add_up, hold_out
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
 
+ADDED = ("repeated", "functions")
+"""Training documents beside the corpus's own, as the counts name them."""
+
 MAX_LISTED = 20
 """Held-out repositories that the summary names."""
 
@@ -36,7 +39,8 @@ def run(
         )
     holdout = hold_out(sizes, config)
     _share_cores(min(engine.workers, len(entries)))
-    work = partial(encode_shard, documents, tokenizer, frozenset(holdout.repositories))
+    held_out = frozenset(holdout.repositories)
+    work = partial(encode_shard, documents, tokenizer, held_out, config)
     tally = map_shards(engine, output, work, entries, "packing")
     _check_splits(tally, tokenizer)
     return Report(tally=tally, measures=_measure(tally), markdown=_describe(tally, holdout, config))
@@ -73,15 +77,22 @@ def _check_splits(tally: Tally, tokenizer: Artifact) -> None:
 
 
 def _measure(tally: Tally) -> dict[str, float]:
-    """`bytes_per_token` leaves the EOS out, so that it compares with the tokenizer's own."""
+    """`bytes_per_token` counts no EOS and no padding, so that it compares with the tokenizer's."""
     counts = tally.counts
-    content_tokens = sum(
-        counts[f"tokens_{split}"] - counts[f"documents_{split}"] for split in SPLITS
-    )
+    kinds = (*SPLITS, *ADDED)
+    size = sum(counts.get(f"bytes_{kind}", 0) for kind in kinds)
+    documents = sum(counts.get(f"documents_{kind}", 0) for kind in kinds)
+    tokens = sum(counts[f"tokens_{split}"] for split in SPLITS) - counts.get("tokens_padding", 0)
+    added = {
+        f"tokens_{kind}": float(counts[f"tokens_{kind}"])
+        for kind in (*ADDED, "padding")
+        if f"tokens_{kind}" in counts
+    }
     return {
         "tokens_training": counts["tokens_training"],
         "tokens_validation": counts["tokens_validation"],
-        "bytes_per_token": counts["bytes"] / max(content_tokens, 1),
+        "bytes_per_token": size / max(tokens - documents, 1),
+        **added,
     }
 
 
@@ -94,6 +105,7 @@ def _describe(tally: Tally, holdout: Holdout, config: PackingConfig) -> str:
         f"| {tally.counts[f'bytes_{split}'] / 1e6:.2f} | {tally.counts[f'tokens_{split}']:,} |"
         for split, num_repositories in zip(SPLITS, repositories, strict=True)
     ]
+    lines += _describe_added(tally, config)
     names = [f"{repo} ({size / 1e6:.2f} MB)" for repo, size in holdout.repositories.items()]
     more = f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     lines += ["", f"Held out: {', '.join(names[:MAX_LISTED])}{more}."]
@@ -101,3 +113,21 @@ def _describe(tally: Tally, holdout: Holdout, config: PackingConfig) -> str:
     if absent:
         lines += ["", f"Not in the corpus, and so not held out: {', '.join(absent)}."]
     return "\n".join(lines)
+
+
+def _describe_added(tally: Tally, config: PackingConfig) -> list[str]:
+    """What stands among the training tokens beside the corpus's documents; nothing by default."""
+    counts = tally.counts
+    lines = []
+    for kind, what in zip(ADDED, ("repeated by stars", "short functions"), strict=True):
+        if f"tokens_{kind}" in counts:
+            share = counts[f"tokens_{kind}"] / counts["tokens_training"]
+            number = counts[f"documents_{kind}"]
+            lines.append(f"{number:,} documents {what}: {share:.1%} of the training tokens.")
+    if config.packing == "best_fit":
+        share = counts["tokens_padding"] / counts["tokens_training"]
+        lines.append(
+            f"Blocks of {config.block_length} tokens by best fit: {share:.2%} padding, "
+            f"{counts['documents_cut']:,} documents longer than a block cut."
+        )
+    return ["", *lines] if lines else []
