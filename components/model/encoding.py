@@ -27,6 +27,10 @@ NUM_SAMPLED, MAX_SAMPLED_CHARACTERS = 32, 8_000
 """How much of the texts themselves is probed: a quarter of a megabyte, 0.07 CPU seconds."""
 
 
+MAX_REGEX_STACK_BYTES = 2**26
+"""A run of 1 MB of newlines fits under `merged`; by default one of 5,000 stopped fastokens."""
+
+
 class BatchEncoder:
     """Encodes many texts at once; special tokens that a text spells stay text."""
 
@@ -41,16 +45,23 @@ class BatchEncoder:
         self._fast: Any = None
         self.refusal: str = ""
         """Why Hugging Face does the work, in a few words; empty where fastokens does."""
+        self.num_slow = 0
+        """Texts that Hugging Face encoded."""
         self._choose([*probe_texts(codec), *sample(texts)])
 
     def encode(self, texts: Sequence[str]) -> list[TokenIds]:
         """The ids of each text, as views of one array where the fast encoder made them."""
-        if self._fast is not None:
-            try:
-                return encode_fast(self._fast, texts)
-            except ValueError as error:  # such as a limit of its regular expressions
-                self._refuse(f"it failed on a text ({_shorten(error)})")
-        return self._encode_slowly(texts)
+        if self._fast is None:
+            self.num_slow += len(texts)
+            return self._encode_slowly(texts)
+        try:
+            return encode_fast(self._fast, texts)
+        except ValueError as error:  # a text met a limit of its regular expressions
+            if len(texts) == 1:
+                warn_of_refusal(f"it failed on a text ({_shorten(error)})")
+                self.num_slow += 1
+                return self._encode_slowly(texts)
+        return [ids for text in texts for ids in self.encode([text])]
 
     def _encode_slowly(self, texts: Sequence[str]) -> list[TokenIds]:
         return [np.array(ids, np.uint32) for ids in self.codec.encode_batch(texts)]
@@ -98,7 +109,9 @@ def _load(tokenizer_json: str) -> Any:
     """Loading takes 0.2 CPU seconds; a process that encodes many shards does it once."""
     import fastokens
 
-    return fastokens.Tokenizer.from_json_str(tokenizer_json)
+    return fastokens.Tokenizer.from_json_str(
+        tokenizer_json, pcre2_max_jit_stack_size=MAX_REGEX_STACK_BYTES
+    )
 
 
 def encode_fast(tokenizer: Any, texts: Sequence[str]) -> list[TokenIds]:

@@ -16,9 +16,9 @@ _BLANKS = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u180e\u2003\u2028\u2029
 """What one library or another takes for a blank."""
 
 _UNICODE = (
-    "na\u00efve = 'caf\u00e9 cafe\u0301 \u4e2d\u6587\u5b57 \ud55c\uad6d\uc5b4 \ufb01 \u01c5 \u017f'\n"
+    "na\u00efve = 'caf\u00e9 cafe\u0301 \u4e2d\u6587\u5b57 \ud55c\uad6d\uc5b4 \ufb01 \u01c5'\n"
     "\u03c0 = '\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea \U0001f3fd'\n"
-    "\u05e2\u05d1\u05e8 = '\u0627\u0644\u0639 \u0661\u0662\u0663 \u09ea\u09eb \u00df\u0130'\n"
+    "\u05e2\u05d1\u05e8 = '\u0627\u0644\u0639 \u0661\u0662\u0663 \u09ea\u09eb \u00df\u0130\u017f'\n"
 )
 
 _CODE = (

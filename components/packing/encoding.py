@@ -21,8 +21,8 @@ TRAINING, VALIDATION = SPLITS
 BATCH_BYTES = 2_000_000
 """Text that is encoded at once: enough for every thread, and the ids of a batch stay small."""
 
-SLOWLY = "documents_encoded_slowly"
-"""The count of documents that Hugging Face encoded because the fast encoder was refused."""
+SLOWLY = "texts_encoded_slowly"
+"""The count of texts that Hugging Face encoded because the fast encoder was refused or failed."""
 
 LOSSY = "lossy_tokens"
 """The reason of a document whose tokens do not spell its text: a base with a normaliser."""
@@ -86,8 +86,8 @@ def encode_shard(
             tally.count(f"tokens_{split}", len(ids) + 1)
             if cut:
                 tally.count("documents_infilled")
-    if encoder.refusal:
-        tally.count(SLOWLY, table.num_rows)
+    if encoder.num_slow:
+        tally.count(SLOWLY, encoder.num_slow)
     index = {
         "eos_id": codec.eos_id,
         "tokenizer_digest": tokenizer.manifest.digest,

@@ -91,7 +91,7 @@ def _measure(tally: Tally) -> dict[str, float]:
         "tokens_training": counts["tokens_training"],
         "tokens_validation": counts["tokens_validation"],
         "bytes_per_token": counts["bytes"] / max(content_tokens, 1),
-        "fast_encoder": float(SLOWLY not in counts),
+        "fast_encoder": float(counts.get(SLOWLY, 0) < counts["files"]),
     }
 
 
@@ -112,7 +112,7 @@ def _describe(tally: Tally, holdout: Holdout, config: PackingConfig) -> str:
         lines += ["", f"Rearranged for fill-in-the-middle: {infilled:,} training documents."]
     slowly = tally.counts.get(SLOWLY, 0)
     if slowly:
-        lines += ["", f"{slowly:,} documents were encoded by Hugging Face: the log says why."]
+        lines += ["", f"{slowly:,} texts were encoded by Hugging Face: the log says why."]
     absent = sorted({*config.always_validation} - holdout.repositories.keys())
     if absent:
         lines += ["", f"Not in the corpus, and so not held out: {', '.join(absent)}."]

@@ -77,7 +77,7 @@ class TokenizerConfig(Config):
 
 STEP = Step(
     name="tokenizer",
-    version=1,
+    version=2,
     kind=TOKENIZER,
     summary="Train a byte-level BPE on the documents, or extend a given vocabulary.",
     config=TokenizerConfig,
