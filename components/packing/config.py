@@ -60,6 +60,15 @@ class PackingConfig(Config):
     """How often a function may be added to reach the share: up to four passes over the same text
     teach nearly as much as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
+    fim_rate: Annotated[float, Within(0.0, 1.0)] = 0.0
+    """Share of the training documents that are rearranged for fill-in-the-middle; 0 for none. Needs
+    a tokenizer with `fim_tokens`. Bavarian et al. (arXiv 2207.14255) find 0.5 to 0.9 free of harm
+    to left-to-right modelling; StarCoder has 0.5."""
+
+    fim_spm_share: Annotated[float, Within(0.0, 1.0)] = 0.5
+    """Share of these that have the suffix first (SPM), the others the prefix (PSM); 0.5 as in
+    Bavarian et al."""
+
     def check(self) -> None:
         """Refuse a repository on both lists."""
         both = sorted({*self.always_training} & {*self.always_validation})

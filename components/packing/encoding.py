@@ -12,9 +12,11 @@ from components.artifacts.documents import read_documents
 from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import SOURCE_COLUMNS, SPLITS, draft_tokens
+from components.model.encoding import BatchEncoder
 from components.model.text import TextCodec
 from components.packing.config import PackingConfig
 from components.packing.functions import extract_functions
+from components.packing.infilling import Infilling
 from components.packing.layout import Encoded, lay_out_blocks, lay_out_stream
 from components.packing.weighting import copies_of
 
@@ -22,6 +24,9 @@ TRAINING, VALIDATION = SPLITS
 
 BATCH_BYTES = 2_000_000
 """Text that is encoded at once: enough for every thread, and the ids of a batch stay small."""
+
+SLOWLY = "texts_encoded_slowly"
+"""The count of texts that Hugging Face encoded because the fast encoder was refused or failed."""
 
 LOSSY = "lossy_tokens"
 """The reason of a document whose tokens do not spell its text: a base with a normaliser."""
@@ -37,6 +42,7 @@ def encode_shard(
     tokenizer: Artifact,
     held_out: frozenset[str],
     config: PackingConfig,
+    infilling: Infilling | None,
     entry: FileEntry,
 ) -> tuple[list[Draft], Tally]:
     """Encode one shard of documents.
@@ -50,29 +56,33 @@ def encode_shard(
         tokenizer: the artifact with `tokenizer.json`.
         held_out: the repositories of the validation split.
         config: what is repeated and added, and how training tokens are laid out.
+        infilling: how documents of the training split are rearranged; None for not at all.
         entry: the shard.
     """
     codec = TextCodec.from_artifact(tokenizer)
+    table = read_documents(documents, entry, [*SOURCE_COLUMNS, "stars", "content"])
+    encoder = BatchEncoder(codec, table["content"])
     tally = Tally()
     splits: dict[str, list[Encoded]] = {split: [] for split in SPLITS}
     copies: list[Encoded] = []
     functions: dict[str, Row] = {}
-    columns = [*SOURCE_COLUMNS, "stars", "content"]
-    for batch in _batches(read_documents(documents, entry, columns)):
+    for batch in _batches(table):
         texts = [row.pop("content") for row in batch]
-        for row, text, ids in zip(batch, texts, codec.encode_batch(texts), strict=True):
+        for row, text, whole in zip(batch, texts, encoder.encode(texts), strict=True):
             stars = row.pop("stars")
             tally.take_in(row["size"])
-            if codec.decode(ids) != text:
+            split = VALIDATION if row["repo"] in held_out else TRAINING
+            cut = infilling.cut(text, row["sha256"]) if infilling and split == TRAINING else None
+            parts = encoder.encode(cut.parts) if cut else [whole]
+            if not all(map(codec.spells, parts, cut.parts if cut else (text,))):
                 tally.drop(LOSSY, row["size"])
                 continue
-            split = VALIDATION if row["repo"] in held_out else TRAINING
+            ids = infilling.arrange(cut, parts) if infilling and cut else whole
             encoded = Encoded.of(ids, codec.eos_id, row)
             splits[split].append(encoded)
-            tally.keep(row["size"], row["license"], row["language"])
-            tally.count(f"documents_{split}")
-            tally.count(f"bytes_{split}", row["size"])
-            tally.count(f"tokens_{split}", len(encoded.ids))
+            _count_kept(tally, split, encoded)
+            if cut:
+                tally.count("documents_infilled")
             if split == TRAINING:
                 copies += [encoded] * (copies_of(stars, row["sha256"], config.star_weight) - 1)
                 if config.function_share and row["language"] == FUNCTION_LANGUAGE:
@@ -81,15 +91,25 @@ def encode_shard(
     if functions:
         share = config.function_share
         wanted = int(tally.counts[f"tokens_{TRAINING}"] * share / (1 - share))
-        chosen = _encode_functions(codec, functions, wanted, tally)
+        chosen = _encode_functions(encoder, functions, wanted, tally)
         chosen = repeat_up_to(chosen, wanted, config.function_max_copies)
         splits[TRAINING] += _count_added(tally, "functions", chosen)
+    if encoder.num_slow:
+        tally.count(SLOWLY, encoder.num_slow)
     index = {
         "eos_id": codec.eos_id,
         "tokenizer_digest": tokenizer.manifest.digest,
         "vocabulary_size": codec.vocabulary_size,
     }
     return _drafts(splits, index, config, tally), tally
+
+
+def _count_kept(tally: Tally, split: str, encoded: Encoded) -> None:
+    source = encoded.source
+    tally.keep(source["size"], source["license"], source["language"])
+    tally.count(f"documents_{split}")
+    tally.count(f"bytes_{split}", source["size"])
+    tally.count(f"tokens_{split}", len(encoded.ids))
 
 
 def _collect_functions(functions: dict[str, Row], text: str, row: Row, max_lines: int) -> None:
@@ -108,7 +128,7 @@ def _collect_functions(functions: dict[str, Row], text: str, row: Row, max_lines
 
 
 def _encode_functions(
-    codec: TextCodec, functions: dict[str, Row], wanted: int, tally: Tally
+    encoder: BatchEncoder, functions: dict[str, Row], wanted: int, tally: Tally
 ) -> list[Encoded]:
     """Functions in the order of their hashes, until there are `wanted` tokens of them."""
     tally.count("functions_found", len(functions))
@@ -121,13 +141,13 @@ def _encode_functions(
             break
         rows = [ordered[one["number"]] for one in batch]
         texts = [row.pop("text") for row in rows]
-        for row, text, ids in zip(rows, texts, codec.encode_batch(texts), strict=True):
+        for row, text, ids in zip(rows, texts, encoder.encode(texts), strict=True):
             if tokens >= wanted:
                 break
-            if codec.decode(ids) != text:
+            if not encoder.codec.spells(ids, text):
                 tally.count("functions_lossy")
                 continue
-            chosen.append(Encoded.of(ids, codec.eos_id, row))
+            chosen.append(Encoded.of(ids, encoder.codec.eos_id, row))
             tokens += len(chosen[-1].ids)
     return chosen
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from components.artifacts.tokens import Blocks, Ids
 from components.packing.best_fit import pack_best_fit
@@ -21,9 +22,11 @@ class Encoded:
     """Where it is from."""
 
     @classmethod
-    def of(cls, ids: Sequence[int], eos_id: int, source: Mapping[str, Any]) -> "Encoded":
+    def of(cls, ids: npt.NDArray[np.uint32], eos_id: int, source: Mapping[str, Any]) -> "Encoded":
         """Put EOS behind the tokens of a document."""
-        return cls(np.array([*ids, eos_id], dtype=np.uint16), source)
+        ended = np.empty(len(ids) + 1, dtype=np.uint16)
+        ended[:-1], ended[-1] = ids, eos_id
+        return cls(ended, source)
 
 
 def lay_out_stream(documents: Sequence[Encoded]) -> tuple[Ids, list[int]]:

@@ -10,10 +10,12 @@ from components.artifacts.errors import ArtifactError, ConfigError
 from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import MAX_VOCABULARY, SPLITS
-from components.model.text import TextCodec
+from components.model.encoding import BatchEncoder
+from components.model.text import FIM_TOKENS, TextCodec
 from components.packing.config import PackingConfig
-from components.packing.encoding import encode_shard
+from components.packing.encoding import SLOWLY, encode_shard
 from components.packing.holdout import Holdout, add_up, hold_out
+from components.packing.infilling import Infilling
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
 
@@ -29,7 +31,9 @@ def run(
 ) -> Report:
     """Pack documents as tokens."""
     documents, tokenizer = inputs["documents"], inputs["tokenizer"]
-    _check_vocabulary(tokenizer)
+    codec = TextCodec.from_artifact(tokenizer)
+    _check_vocabulary(codec, tokenizer)
+    infilling = Infilling.of(config, codec)
     entries = documents.part(DOCUMENTS)
     sizes = add_up(engine.map(partial(_repository_sizes, documents), entries, "measuring"))
     if not sizes:
@@ -40,19 +44,22 @@ def run(
     holdout = hold_out(sizes, config)
     _share_cores(min(engine.workers, len(entries)))
     held_out = frozenset(holdout.repositories)
-    work = partial(encode_shard, documents, tokenizer, held_out, config)
+    work = partial(encode_shard, documents, tokenizer, held_out, config, infilling)
+    BatchEncoder(codec)  # a refusal is logged here: a worker's log goes to no file
     tally = map_shards(engine, output, work, entries, "packing")
     _check_splits(tally, tokenizer)
     return Report(tally=tally, measures=_measure(tally), markdown=_describe(tally, holdout, config))
 
 
 def _share_cores(num_processes: int) -> None:
-    """Use either several processes or the threads of `tokenizers`; both at once cost a quarter."""
+    """Use either several processes or the encoder's threads; both at once cost a quarter."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if num_processes > 1 else "true")
+    if num_processes > 1:
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")  # of the fast encoder, in the workers
 
 
-def _check_vocabulary(tokenizer: Artifact) -> None:
-    size = TextCodec.from_artifact(tokenizer).vocabulary_size
+def _check_vocabulary(codec: TextCodec, tokenizer: Artifact) -> None:
+    size = codec.vocabulary_size
     if size > MAX_VOCABULARY:
         raise ConfigError(
             f"expected a vocabulary of at most {MAX_VOCABULARY:,} for 16-bit tokens, got {size:,} "
@@ -77,12 +84,13 @@ def _check_splits(tally: Tally, tokenizer: Artifact) -> None:
 
 
 def _measure(tally: Tally) -> dict[str, float]:
-    """`bytes_per_token` counts no EOS and no padding, so that it compares with the tokenizer's."""
+    """`bytes_per_token` counts no special token, so that it compares with the tokenizer's own."""
     counts = tally.counts
     kinds = (*SPLITS, *ADDED)
     size = sum(counts.get(f"bytes_{kind}", 0) for kind in kinds)
     documents = sum(counts.get(f"documents_{kind}", 0) for kind in kinds)
     tokens = sum(counts[f"tokens_{split}"] for split in SPLITS) - counts.get("tokens_padding", 0)
+    tokens -= len(FIM_TOKENS) * counts.get("documents_infilled", 0)
     added = {
         f"tokens_{kind}": float(counts[f"tokens_{kind}"])
         for kind in (*ADDED, "padding")
@@ -92,6 +100,7 @@ def _measure(tally: Tally) -> dict[str, float]:
         "tokens_training": counts["tokens_training"],
         "tokens_validation": counts["tokens_validation"],
         "bytes_per_token": size / max(tokens - documents, 1),
+        "fast_encoder": float(counts.get(SLOWLY, 0) < counts["files"]),
         **added,
     }
 
@@ -109,6 +118,12 @@ def _describe(tally: Tally, holdout: Holdout, config: PackingConfig) -> str:
     names = [f"{repo} ({size / 1e6:.2f} MB)" for repo, size in holdout.repositories.items()]
     more = f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     lines += ["", f"Held out: {', '.join(names[:MAX_LISTED])}{more}."]
+    infilled = tally.counts.get("documents_infilled", 0)
+    if infilled:
+        lines += ["", f"Rearranged for fill-in-the-middle: {infilled:,} training documents."]
+    slowly = tally.counts.get(SLOWLY, 0)
+    if slowly:
+        lines += ["", f"{slowly:,} texts were encoded by Hugging Face: the log says why."]
     absent = sorted({*config.always_validation} - holdout.repositories.keys())
     if absent:
         lines += ["", f"Not in the corpus, and so not held out: {', '.join(absent)}."]

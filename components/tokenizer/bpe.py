@@ -4,12 +4,9 @@ from collections.abc import Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from components.model.text import END_OF_TEXT
+from components.model.text import END_OF_TEXT, FIM_TOKENS
 from components.tokenizer.config import TokenizerConfig
-from components.tokenizer.pattern import pattern_of
-
-FIM_TOKENS = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
-"""Fill-in-the-middle, named as in StarCoder (arXiv 2305.06161)."""
+from components.tokenizer.pattern import learning_pattern_of, pattern_of
 
 
 def train_bpe(texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
@@ -24,20 +21,47 @@ def train_bpe(texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
         config: vocabulary size, pattern, special tokens.
     """
     names = (END_OF_TEXT, *(FIM_TOKENS if config.fim_tokens else ()))
+    return train_on_pieces(texts, config, names, learning_pattern_of(config), pattern_of(config))
+
+
+def train_on_pieces(
+    texts: Sequence[str],
+    config: TokenizerConfig,
+    special_tokens: Sequence[str],
+    learning_pattern: str,
+    pattern: str,
+) -> Tokenizer:
+    """Train on the pieces that one pattern cuts, for text that another one will cut.
+
+    Args:
+        texts: whole documents.
+        config: vocabulary size and the least frequency of a pair.
+        special_tokens: they get the first ids.
+        learning_pattern: the regular expression that cuts the texts.
+        pattern: the one that the tokenizer keeps.
+    """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern_of(config)), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _cut_by(learning_pattern)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary_size,
         min_frequency=config.min_frequency,
-        special_tokens=[AddedToken(name, special=True, normalized=False) for name in names],
+        special_tokens=[
+            AddedToken(name, special=True, normalized=False) for name in special_tokens
+        ],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+    tokenizer.pre_tokenizer = _cut_by(pattern)
     return tokenizer
+
+
+def _cut_by(pattern: str) -> pre_tokenizers.PreTokenizer:
+    """Pieces of a regular expression, spelt as bytes."""
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )

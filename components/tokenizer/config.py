@@ -27,10 +27,11 @@ class TokenizerConfig(Config):
     """`bpe`: tokens, special ones included; fewer come out where the text has no more pairs.
     PyCodeGPT has 32,000; a multiple of 128 suits matrix units."""
 
-    newline: Literal["isolated", "merged"] = "isolated"
-    """`bpe`: `isolated` ends a token at every newline, so that text cut after a newline is a token
-    prefix of the whole; `merged` lets newlines fuse with the blanks after them (PyCodeGPT), which
-    makes fewer tokens."""
+    newline: Literal["isolated", "attached", "merged"] = "isolated"
+    """`bpe`: `isolated` makes every newline a token of its own; `attached` lets one newline join
+    the punctuation before it, as in `):`; after both, text cut after a newline is a token prefix
+    of the whole. `merged` lets newlines fuse with the blanks after them (PyCodeGPT), which makes
+    the fewest tokens and breaks the prefix."""
 
     max_digits: Annotated[int, Within(1, 3)] = 3
     """`bpe`: the most digits in one token; 3 as in cl100k, 1 spells every number by digit."""
@@ -76,7 +77,7 @@ class TokenizerConfig(Config):
 
 STEP = Step(
     name="tokenizer",
-    version=1,
+    version=2,
     kind=TOKENIZER,
     summary="Train a byte-level BPE on the documents, or extend a given vocabulary.",
     config=TokenizerConfig,

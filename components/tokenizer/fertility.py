@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.model.text import TextCodec
+from components.model.encoding import BatchEncoder
 from components.tokenizer.sample import Text
 
 BATCH = 256
@@ -36,12 +36,12 @@ class Fertility:
         self.tokens += tokens
 
 
-def measure_fertility(codec: TextCodec, texts: Sequence[Text]) -> dict[str, Fertility]:
+def measure_fertility(encoder: BatchEncoder, texts: Sequence[Text]) -> dict[str, Fertility]:
     """Fertility by language, and of all under the empty name."""
     table = {"": Fertility()}
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]
-        for text, ids in zip(batch, codec.encode_batch([t.content for t in batch]), strict=True):
+        for text, ids in zip(batch, encoder.encode([t.content for t in batch]), strict=True):
             table[""].add(text, len(ids))
             table.setdefault(text.language, Fertility()).add(text, len(ids))
     return table

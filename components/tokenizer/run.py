@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.tally import Tally
+from components.model.encoding import BatchEncoder
 from components.model.text import TextCodec
 from components.stage.engine import Engine
 from components.stage.step import Report
@@ -27,14 +28,17 @@ def run(
     if output.committed(0) is None:
         _make(sample, output, config)
     codec = _read_back(output)
-    table = measure_fertility(codec, sample.measured)
+    encoder = BatchEncoder(codec, [text.content for text in sample.measured])
+    table = measure_fertility(encoder, sample.measured)
     return Report(
         tally=_count(sample),
         measures={
             "vocabulary_size": codec.vocabulary_size,
             "bytes_per_token": table[""].bytes_per_token,
+            "fast_encoder": float(not encoder.refusal),
         },
-        markdown=_describe(sample, codec, config) + "\n\n" + fertility_markdown(table),
+        markdown=f"{_describe(sample, codec, config)} {_name(encoder)}\n\n"
+        + fertility_markdown(table),
     )
 
 
@@ -81,3 +85,9 @@ def _describe(sample: Sample, codec: TextCodec, config: TokenizerConfig) -> str:
     if sample.learnt is sample.measured:
         return made + " Measured on the same documents: there are too few to hold any out."
     return made + f" Measured on {len(sample.measured):,} other documents."
+
+
+def _name(encoder: BatchEncoder) -> str:
+    if encoder.refusal:
+        return f"Hugging Face encoded: no fastokens, {encoder.refusal}."
+    return "fastokens encoded; its ids were Hugging Face's on the probes and on a sample."
