@@ -57,6 +57,8 @@ ALL_RULES = replace(
 )
 """Every rule for Python at its published number, no matter whose; the licences are all MIT here."""
 
+DEFAULTS, WHOLE = "the whole step, defaults", "the whole step, all rules"
+
 SHARD_BYTES = 32_000_000
 
 
@@ -70,9 +72,14 @@ def main() -> None:
     files = draw(read_corpus((".py",)), options.files, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         documents = make_documents(files, Path(folder) / "documents")
-        sides = {**parts(documents), "the whole step": whole_step(documents, Path(folder))}
+        roots = Path(folder)
+        sides = {
+            **parts(documents),
+            DEFAULTS: whole_step(documents, CleanConfig(), roots / "defaults"),
+            WHOLE: whole_step(documents, ALL_RULES, roots / "all"),
+        }
         costs = measure_in_turn(sides, options.rounds)
-    total = costs["the whole step"].cpu_s
+    total = costs[WHOLE].cpu_s
     print_table(
         ("part", "CPU s", "files per CPU s", "MB per CPU s", "of the step"),
         [
@@ -89,6 +96,7 @@ def main() -> None:
     print_result(
         {
             "files_per_cpu_s": round(len(files) / total, 1),
+            "files_per_cpu_s_defaults": round(len(files) / costs[DEFAULTS].cpu_s, 1),
             "mb_per_cpu_s": round(megabytes(files) / total, 2),
             "files": len(files),
             "megabytes": round(megabytes(files), 2),
@@ -130,7 +138,7 @@ def make_documents(files: list[SourceFile], folder: Path) -> Artifact:
     return Artifact.open(writer.storage.uri)
 
 
-def whole_step(documents: Artifact, folder: Path) -> Callable[[], object]:
+def whole_step(documents: Artifact, config: CleanConfig, folder: Path) -> Callable[[], object]:
     """The step as its command runs it; every call on a data root of its own."""
     step, calls = find_step("clean"), count()
 
@@ -138,7 +146,7 @@ def whole_step(documents: Artifact, folder: Path) -> Callable[[], object]:
         root = folder / f"run-{next(calls)}"
         execution = Execution(data_root=str(root / "data"), workers=1)
         inputs = {"documents": documents.storage.uri}
-        return execute(step, ALL_RULES, inputs, root / "out", execution)
+        return execute(step, config, inputs, root / "out", execution)
 
     return run
 
