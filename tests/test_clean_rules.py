@@ -353,7 +353,15 @@ def test_bytes_and_characters_give_the_same_measures(text: str) -> None:
 def test_the_defaults_are_pycodegpt_of_permissive_licences_and_redacted() -> None:
     config = CleanConfig()
     assert (config.licenses, config.file_licenses, config.redact) == (("permissive",), True, True)
-    changed = replace(config, languages=("Python",), licenses=(), file_licenses=False, redact=False)
+    changed = replace(
+        config,
+        languages=("Python",),
+        licenses=(),
+        file_licenses=False,
+        redact=False,
+        generated_lines=5,
+        generated_markers=config.generated_markers[:5],
+    )
     assert changed == pycodegpt()
 
 

@@ -15,7 +15,8 @@ from components.stage.step import Step
 class CleanConfig(Config):
     """Which rules hold, and their thresholds.
 
-    The defaults are PyCodeGPT's, for every language, of permissive licences, without secrets.
+    The defaults are PyCodeGPT's, for every language, of permissive licences, without secrets, and
+    with what our corpus showed of generated files.
     Lengths are in characters; a line ends at LF, CRLF or CR, which do not count for its length.
     """
 
@@ -51,13 +52,15 @@ class CleanConfig(Config):
         "automatically generated",
         "@generated",
         "do not edit",
+        "openapi generator",
+        "swagger codegen",
     )
     """Texts, in any case, that mark a generated file where they stand in its first lines. Empty
-    drops none. The first three are CodeParrot's."""
+    drops none. The first three are CodeParrot's, the others ours."""
 
-    generated_lines: Annotated[int, Within(0, 1000)] = 5
-    """How many first lines are searched for these markers (CodeParrot: 5), in the file as it came
-    and again without its licence header. 0 searches none."""
+    generated_lines: Annotated[int, Within(0, 1000)] = 10
+    """How many first lines are searched for these markers (CodeParrot: 5; 10 by the calibration
+    below), in the file as it came and again without its licence header. 0 searches none."""
 
     strip_license_header: bool = True
     """Whether a licence in the comment at a file's head is cut off (PyCodeGPT); the document is
@@ -123,7 +126,7 @@ class CleanConfig(Config):
     """CPU seconds that the parser may take for one document; past it the reason is
     `syntax_timeout`. Far above what a file of 1 MB takes, so that no slow machine is seen in it."""
 
-    syntax_memory_bytes: Annotated[int, Within(64_000_000)] = 1_073_741_824
+    syntax_memory_bytes: Annotated[int, Within(128_000_000)] = 1_073_741_824
     """Memory that the parser may take; past it the reason is `syntax_crash`."""
 
     def check(self) -> None:
