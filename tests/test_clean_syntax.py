@@ -1,6 +1,7 @@
 """Hostile text in the parser costs a disposable process, never the step."""
 
 import ast
+import errno
 import os
 import signal
 import subprocess
@@ -204,6 +205,25 @@ def test_batches_are_bounded_and_change_nothing(
     assert [place for batch in batches for place in batch] == [*range(12)]
     assert max(map(len, batches)) <= 4
     assert checker.reasons(texts) == whole
+
+
+def test_where_memory_is_full_the_disk_takes_the_files(
+    checker: SyntaxChecker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    write = Path.write_bytes
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        if path.parent.parent == full and path.name == "1.py":
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with SyntaxChecker("3.11", cpu_s=10, memory_bytes=1000 * MEGABYTES) as full_checker:
+        full_checker._use_folder(full)
+        assert full_checker.reasons([b"x = 1\n", b"def f(:\n"]) == [None, "syntax_error"]
+        assert [*full.iterdir()] == []
 
 
 def test_the_parser_ends_with_its_parent(tmp_path: Path, wait_until_gone: Any) -> None:

@@ -6,6 +6,7 @@ and a batch that it dies of is halved until the document that killed it stands a
 document does alone, in a fresh process, decides that it is `syntax_crash` or `syntax_timeout`.
 """
 
+import errno
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +33,10 @@ LANGUAGES = frozenset({"Python"})
 BATCH_DOCUMENTS = 1024
 BATCH_BYTES = 16_000_000
 """One start of the process (about 0.03 CPU seconds) for so many documents."""
+
+MEMORY_BATCHES = 8
+"""Files go through memory where there is room for so many batches: a disk takes longer to write and
+remove them than ruff to parse them."""
 
 BATCH_CPU_S, BATCH_BYTES_PER_CPU_S = 2, 4_000_000
 """A batch may take so long, and a second more for so many bytes: ruff takes about 60 MB a CPU
@@ -93,10 +99,15 @@ class SyntaxChecker:
         self._cpu_s = cpu_s
         self._memory_bytes = memory_bytes
         self._parser = list(parser or ruff_command(version))
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._resources = ExitStack()
+        self._folder: Path | None = None
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="codekiln-syntax-")
+        memory = Path("/dev/shm")
+        if os.access(memory, os.W_OK) and _free_bytes(memory) > MEMORY_BATCHES * BATCH_BYTES:
+            self._use_folder(memory)
+        else:
+            self._use_folder(None)
         return self
 
     def __exit__(
@@ -105,8 +116,7 @@ class SyntaxChecker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._folder is not None
-        self._folder.cleanup()
+        self._resources.close()
 
     def reasons(self, texts: Sequence[bytes]) -> list[str | None]:
         """Why each text is no source text of the version; None where it parses.
@@ -150,12 +160,28 @@ class SyntaxChecker:
                 else:
                     self._check([places[number]], texts, found)
 
-    def _run(self, texts: Mapping[int, bytes], cpu_s: int) -> _Outcome:
-        """Write texts to files and parse them in a fresh process."""
+    def _use_folder(self, parent: Path | None) -> None:
+        """Write files to a new folder from now on; by default where temporary files go."""
+        folder = tempfile.TemporaryDirectory(prefix="codekiln-syntax-", dir=parent)
+        self._folder = Path(self._resources.enter_context(folder))
+
+    def _write(self, texts: Mapping[int, bytes]) -> Path:
+        """Write texts to files named by their numbers; where memory is full, on disk."""
         assert self._folder is not None, "used outside its context"
-        folder = Path(self._folder.name)
-        for number, text in texts.items():
-            (folder / f"{number}.py").write_bytes(text)
+        try:
+            for number, text in texts.items():
+                (self._folder / f"{number}.py").write_bytes(text)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or self._folder.parent == Path(tempfile.gettempdir()):
+                raise
+            self._resources.close()
+            self._use_folder(None)
+            return self._write(texts)
+        return self._folder
+
+    def _run(self, texts: Mapping[int, bytes], cpu_s: int) -> _Outcome:
+        """Parse texts in a fresh process."""
+        folder = self._write(texts)
         root = str(Path(components.__path__[0]).parent)
         start = [sys.executable, "-I", "-S", "-c", _START, root, str(os.getpid())]
         limits = [str(cpu_s), str(self._memory_bytes)]
@@ -171,6 +197,11 @@ class SyntaxChecker:
                 env={"RAYON_NUM_THREADS": "1"},
             )
             return _read_outcome(child, complaints)
+
+
+def _free_bytes(folder: Path) -> int:
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize
 
 
 def _batches(texts: Sequence[bytes]) -> Iterator[list[int]]:

@@ -6,9 +6,14 @@ the same, and bytes are several times faster. Other texts are decoded when a mea
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from components.clean.comments import COMMENT_STYLES
+
+IntArray = NDArray[np.int64]
 
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r\f\v"
 _ALPHANUMERIC = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -47,18 +52,18 @@ class DocumentView:
         return len(self.data) if self.is_ascii else len(self.text)
 
     @cached_property
-    def line_lengths(self) -> list[int]:
+    def line_lengths(self) -> IntArray:
         """Characters of every line without its end; an end at the very end opens no further one."""
         if self.is_ascii:
             data = self.data
             if b"\r" in data:
                 data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-            lengths = [*map(len, data.split(b"\n"))]
+            ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+            lengths = np.diff(ends, prepend=-1, append=len(data)) - 1
         else:
-            lengths = [*map(len, self._text_with_plain_ends().split("\n"))]
-        if not lengths[-1]:
-            lengths.pop()
-        return lengths
+            lines = self._text_with_plain_ends().split("\n")
+            lengths = np.fromiter(map(len, lines), np.int64, len(lines))
+        return lengths if lengths[-1] else lengths[:-1]
 
     @cached_property
     def lower(self) -> bytes:
@@ -79,12 +84,12 @@ class DocumentView:
     @property
     def mean_line_length(self) -> float:
         """Characters a line, line ends not counted; 0 for no lines."""
-        return sum(self.line_lengths) / max(1, len(self.line_lengths))
+        return int(self.line_lengths.sum()) / max(1, len(self.line_lengths))
 
     @property
     def longest_line_length(self) -> int:
         """Characters of the longest line."""
-        return max(self.line_lengths, default=0)
+        return int(self.line_lengths.max(initial=0))
 
     @property
     def chars_per_newline(self) -> float:
@@ -122,11 +127,16 @@ class DocumentView:
         style = COMMENT_STYLES.get(self.language)
         if not min_share or style is None or not style.line:
             return self.text
-        return "\n".join(
-            line
-            for line in self._text_with_plain_ends().removesuffix("\n").split("\n")
-            if not (line.lstrip().startswith(style.line) and _alphanumeric_share(line) < min_share)
+        return _comment_lines(style.line).sub(
+            lambda line: "" if _alphanumeric_share(line[0]) < min_share else line[0],
+            self._text_with_plain_ends(),
         )
+
+
+@cache
+def _comment_lines(mark: str) -> re.Pattern[str]:
+    """Lines that hold a comment alone, with their ends."""
+    return re.compile(rf"^[^\S\n]*{re.escape(mark)}[^\n]*\n?", re.MULTILINE)
 
 
 def _alphanumeric_share(text: str) -> float:
