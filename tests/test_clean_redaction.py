@@ -186,6 +186,8 @@ def test_a_password_in_an_address_goes(line: str, rest: str) -> None:
         "Chrome/91.0.4472.124",
         "v52.31.7.200",
         "oid 2.16.840.1.101.3",
+        "2.5.29.15 ObjectIdentifier('1.3.132.0') univ.ObjectIdentifier(\"2.23.140.12\")",
+        "postgres://postgres:postgres" + AT + "localhost github://org:repo" + AT + "sha/",
         "52.31.7.200.1 1.52.31.7.200 52.31.7.300 52.031.7.20",
         "::1 fe80::1 2001:db8::1:2 ff02::fb fd00:1234::1",
         "x[2000::5] y[2000:3000:5] std::abs 12:34:56 2024:10:11",

@@ -42,12 +42,15 @@ GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 SPECIAL_IPV6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
 """Of IPv6 only these are handed out, without protocols and documentation."""
 
+OBJECT_IDENTIFIERS = (b"2.5.4.", b"2.5.29.", b"1.3.101.")
+"""X.500's attributes and extensions, and Edwards curves: in code they outnumber such addresses."""
+
 MIN_IPV6_GROUPS = 3
 """`x[2000::5]` is a slice."""
 
 CONTEXT_BYTES = 24
 _VERSION_BEFORE = re.compile(
-    rb"(?:version|release|revision|\bver\b|\bv\b|build|[=<>~^]=|oid|section|chapter)[^\n0-9]{0,12}$"
+    rb"(?:version|release|revision|\bver\b|\bv\b|build|[=<>~^]=|oid|identifier|section|chapter)[^\n0-9]{0,12}$"
     rb"|[A-Za-z][\w-]*/$",  # Chrome/91.0.4472.124
     re.IGNORECASE,
 )
@@ -77,7 +80,11 @@ def is_personal_ipv4(text: bytes, start: int, end: int) -> bool:
     if all(len(part) == 1 for part in parts):  # 1.2.3.4: a version, as BigCode reads it
         return False
     before = text[max(0, start - CONTEXT_BYTES) : start]
-    if value in PUBLIC_SERVICES or _VERSION_BEFORE.search(before):
+    if (
+        value in PUBLIC_SERVICES
+        or value.startswith(OBJECT_IDENTIFIERS)
+        or _VERSION_BEFORE.search(before)
+    ):
         return False
     address = ipaddress.IPv4Address(value.decode())
     return not any(address in network for network in SPECIAL_IPV4)

@@ -61,8 +61,10 @@ def is_random(text: bytes, start: int, end: int) -> bool:
 
 
 def is_password(text: bytes, start: int, end: int) -> bool:
-    """A password in an address that is neither a variable nor made up to be read."""
+    """A password in an address that is no word, no variable, and not made up to be read."""
     lower = text[start:end].lower()
+    if lower.isalpha():  # postgres:postgres@, github://organisation:repository@
+        return False
     return not any(word in lower for word in (*NOT_SECRET, b"pass", b"pwd", b"secret", b"token"))
 
 
@@ -120,7 +122,7 @@ KINDS: tuple[Kind, ...] = (
         is_random,
         rb"\bsk-[A-Za-z0-9_-]{20}",
     ),
-    _token("huggingface_token", rb"hf_[A-Za-z]{34}", quick=rb"hf_[A-Za-z]{20}"),
+    _token("huggingface_token", rb"hf_[A-Za-z0-9]{34}", quick=rb"hf_[A-Za-z0-9]{20}"),
     _token("pypi_token", rb"pypi-AgE[A-Za-z0-9_-]{50,250}", quick=rb"pypi-AgE"),
     _token("npm_token", rb"npm_[A-Za-z0-9]{36}", quick=rb"npm_[A-Za-z0-9]{20}"),
     _token(
