@@ -34,12 +34,12 @@ _LANGUAGES: tuple[tuple[CommentStyle, str], ...] = (
 COMMENT_STYLES = {name: style for style, names in _LANGUAGES for name in names.split()}
 """By language; one that is missing has no header that is looked for."""
 
-LICENSE = re.compile(
-    r"copyright|\(c\)\s*(?:19|20)\d\d|licen[cs]ed (?:under|to)|all rights reserved"
-    r"|spdx-license-identifier|permission is hereby granted|redistribution and use"
-    r"|unless required by applicable law|you may obtain a copy of the licen[cs]e"
-    r"|(?:see|under|of) the (?:[\w-]+ ){0,4}licen[cs]e|without warrant(?:y|ies)"
-    r"|released (?:in)?to the public domain",
+_LICENSE = re.compile(
+    rb"copyright|\(c\)\s*(?:19|20)\d\d|licen[cs]ed (?:under|to)|all rights reserved"
+    rb"|spdx-license-identifier|permission is hereby granted|redistribution and use"
+    rb"|unless required by applicable law|you may obtain a copy of the licen[cs]e"
+    rb"|(?:see|under|of) the (?:[\w-]+ ){0,4}licen[cs]e|without warrant(?:y|ies)"
+    rb"|released (?:in)?to the public domain",
     re.IGNORECASE,
 )
 """What only a licence or a notice of copyright says."""
@@ -47,25 +47,34 @@ LICENSE = re.compile(
 MAX_HEAD_LINES = 1000
 """How far down a head is followed."""
 
-_PREAMBLE = re.compile(r"#!|[ \t\f]*#.*?coding[:=]|<!DOCTYPE", re.IGNORECASE)
+_PREAMBLE = re.compile(rb"#!|[ \t\f]*#.*?coding[:=]|<!DOCTYPE", re.IGNORECASE)
 _PREAMBLE_LINES = 2
 """An interpreter line and a coding line (PEP 263) stand in the first two lines, and stay."""
 
+_BLANK_LINE = re.compile(rb"(?:\xef\xbb\xbf|[ \t\f\r])*")
+_BLANK_LINES = re.compile(rb"(?:\xef\xbb\xbf|[ \t\f\r\n])*")
+_INDENT = re.compile(rb"(?:\xef\xbb\xbf|[ \t])*")
+"""White space and byte order marks."""
 
-def strip_license_header(content: str, language: str) -> str | None:
+
+def strip_license_header(content: bytes, language: str) -> bytes | None:
     """Cut the licence off the head of a file.
 
     The head is the run of comments before anything else. It is looked at block by block, a block
     ending at an empty line or at the end of a block comment: blocks are cut as long as each speaks
     of a licence, so a description that follows stays.
 
+    Args:
+        content: UTF-8.
+        language: by the name that `COMMENT_STYLES` knows.
+
     Returns:
         The content without it, None where there is none.
     """
     style = COMMENT_STYLES.get(language)
-    if style is None:
+    if style is None or not _may_begin_with_comment(content, style):
         return None
-    lines = content.split("\n", MAX_HEAD_LINES)
+    lines = content.split(b"\n", MAX_HEAD_LINES)
     rest = lines.pop() if len(lines) > MAX_HEAD_LINES else None
     start = 0
     while start < _PREAMBLE_LINES and start < len(lines) and _PREAMBLE.match(lines[start]):
@@ -74,37 +83,52 @@ def strip_license_header(content: str, language: str) -> str | None:
     while True:
         first = _skip_blank(lines, end)
         last = _block_end(lines, first, style)
-        if last == first or not LICENSE.search("\n".join(lines[first:last])):
+        if last == first or not _LICENSE.search(b"\n".join(lines[first:last])):
             break
         end = last
     if end == start:
         return None
     kept = lines[:start] + lines[_skip_blank(lines, end) :]
-    return "\n".join(kept if rest is None else [*kept, rest])
+    return b"\n".join(kept if rest is None else [*kept, rest])
 
 
-def _skip_blank(lines: list[str], index: int) -> int:
-    while index < len(lines) and not lines[index].strip("\ufeff \t\f\r"):
+def _may_begin_with_comment(content: bytes, style: CommentStyle) -> bool:
+    """Whether the first character could open a comment or a preamble: most files end here."""
+    marks = (b"#", b"<", style.line.encode(), style.opening.encode())
+    return content.startswith(tuple(filter(None, marks)), _end_of(_BLANK_LINES, content))
+
+
+def _skip_blank(lines: list[bytes], index: int) -> int:
+    while index < len(lines) and _BLANK_LINE.fullmatch(lines[index]):
         index += 1
     return index
 
 
-def _block_end(lines: list[str], first: int, style: CommentStyle) -> int:
+def _block_end(lines: list[bytes], first: int, style: CommentStyle) -> int:
     """The line after the comment block that begins in a line; that line itself where none does."""
     index = first
-    if index < len(lines) and style.opening and _starts(lines[index], style.opening):
-        rest = lines[index].partition(style.opening)[2]
-        while style.closing not in rest:
+    opening, closing = style.opening.encode(), style.closing.encode()
+    if index < len(lines) and opening and _starts(lines[index], opening):
+        rest = lines[index].partition(opening)[2]
+        while closing not in rest:
             index += 1
             if index == len(lines):
                 return first  # never closed: no comment
             rest = lines[index]
         # Code behind the closing mark, on its line, would go with the comment.
-        return first if rest.partition(style.closing)[2].strip() else index + 1
-    while index < len(lines) and style.line and _starts(lines[index], style.line):
+        return first if rest.partition(closing)[2].strip() else index + 1
+    mark = style.line.encode()
+    while index < len(lines) and mark and _starts(lines[index], mark):
         index += 1
     return index
 
 
-def _starts(line: str, mark: str) -> bool:
-    return line.lstrip("\ufeff \t").startswith(mark)
+def _starts(line: bytes, mark: bytes) -> bool:
+    return line.startswith(mark, _end_of(_INDENT, line))
+
+
+def _end_of(pattern: re.Pattern[bytes], text: bytes) -> int:
+    """Where the match of a pattern that always matches ends."""
+    match = pattern.match(text)
+    assert match is not None
+    return match.end()

@@ -6,14 +6,17 @@ from typing import Annotated, Literal
 
 from components.artifacts.documents import DOCUMENTS
 from components.artifacts.errors import ConfigError
+from components.artifacts.licenses import PERMISSIVE_NAME
 from components.stage.config import Config, Within
 from components.stage.step import Step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CleanConfig(Config):
-    """Which rules hold, and their thresholds. The defaults are PyCodeGPT's, for every language.
+    """Which rules hold, and their thresholds.
 
+    The defaults are PyCodeGPT's, for every language, of permissive licences, without secrets, and
+    with what our corpus showed of generated files.
     Lengths are in characters; a line ends at LF, CRLF or CR, which do not count for its length.
     """
 
@@ -31,9 +34,14 @@ class CleanConfig(Config):
     """File names to drop, with `*` and `?`: generated or meaningless ones. Empty drops none. The
     first three are PyCodeGPT's; the others are what the same tools write."""
 
-    licenses: tuple[str, ...] = ()
-    """SPDX ids to keep. A document of a licence expression stays where an `OR` has one side
-    allowed, an `AND` both; `unknown` stays only where it is listed. Empty keeps every licence."""
+    licenses: tuple[str, ...] = (PERMISSIVE_NAME,)
+    """SPDX ids to keep; `permissive` stands for the list in `components/artifacts/licenses.py`. A
+    document of a licence expression stays where an `OR` has one side allowed, an `AND` both;
+    `unknown` stays only where it is listed. Empty keeps every licence."""
+
+    file_licenses: bool = True
+    """Whether an `SPDX-License-Identifier` in a file's first comments is its licence, in the place
+    of its repository's; the row then names this evidence as its `license_source`."""
 
     max_bytes: Annotated[int, Within(0)] = 1_000_000
     """Largest document (PyCodeGPT and CodeParrot: 1 MB). 0 is no limit."""
@@ -44,13 +52,15 @@ class CleanConfig(Config):
         "automatically generated",
         "@generated",
         "do not edit",
+        "openapi generator",
+        "swagger codegen",
     )
     """Texts, in any case, that mark a generated file where they stand in its first lines. Empty
-    drops none. The first three are CodeParrot's."""
+    drops none. The first three are CodeParrot's, the others ours."""
 
-    generated_lines: Annotated[int, Within(0, 1000)] = 5
-    """How many first lines are searched for these markers (CodeParrot: 5), in the file as it came
-    and again without its licence header. 0 searches none."""
+    generated_lines: Annotated[int, Within(0, 1000)] = 10
+    """How many first lines are searched for these markers (CodeParrot: 5; 10 by the calibration
+    below), in the file as it came and again without its licence header. 0 searches none."""
 
     strip_license_header: bool = True
     """Whether a licence in the comment at a file's head is cut off (PyCodeGPT); the document is
@@ -83,15 +93,40 @@ class CleanConfig(Config):
     """Comment lines with a smaller share of letters and digits do not count in the share above
     (PyCodeGPT: 0.5). 0 lets all count."""
 
+    min_assignments: Annotated[int, Within(0)] = 0
+    """Fewest signs `=` in a Python document (CodeParrot: 5). 0 is no limit."""
+
+    no_keyword_drop_share: Annotated[float, Within(0, 1)] = 0.0
+    """Share of the Python documents without any `def`, `class`, `for` or `while` that is dropped,
+    chosen by the hash of their content (CodeParrot: 0.7, by chance). 0 drops none."""
+
+    config_or_test_drop_share: Annotated[float, Within(0, 1)] = 0.0
+    """Share of the documents that look like configuration or tests that is dropped, chosen as above
+    (CodeParrot: 0.7, by chance). 0 drops none."""
+
+    drop_xml: bool = False
+    """Whether a document with an XML declaration in its first 100 characters is dropped, whatever
+    its name says (StarCoder)."""
+
+    min_html_text_share: Annotated[float, Within(0, 1)] = 0.0
+    """Smallest share of an HTML document that a reader sees (StarCoder: 0.2). 0 is no limit."""
+
+    min_html_text_chars: Annotated[int, Within(0)] = 0
+    """Fewest characters of an HTML document that a reader sees (StarCoder: 100). 0 is no limit."""
+
+    redact: bool = True
+    """Whether secrets and personal data are replaced by `<KEY>`, `<PASSWORD>`, `<EMAIL>` and
+    `<IP_ADDRESS>` (StarCoder's placeholders); such a document is flagged `redacted`."""
+
     syntax_version: str = "3.11"
-    """The Python version that Python documents must parse as, such as `3.11`; at most that of the
-    interpreter that runs, which stands in the step's identity. Empty checks no syntax."""
+    """The Python version that Python documents must parse as, such as `3.11`, one of those that the
+    installed ruff knows (its version stands in the step's identity). Empty checks no syntax."""
 
     syntax_cpu_s: Annotated[int, Within(1, 3600)] = 10
     """CPU seconds that the parser may take for one document; past it the reason is
     `syntax_timeout`. Far above what a file of 1 MB takes, so that no slow machine is seen in it."""
 
-    syntax_memory_bytes: Annotated[int, Within(64_000_000)] = 1_073_741_824
+    syntax_memory_bytes: Annotated[int, Within(128_000_000)] = 1_073_741_824
     """Memory that the parser may take; past it the reason is `syntax_crash`."""
 
     def check(self) -> None:
@@ -105,7 +140,7 @@ class CleanConfig(Config):
 
 STEP = Step(
     name="clean",
-    version=1,
+    version=2,
     kind=DOCUMENTS,
     summary="Drop documents that break a rule, each counted with its reason.",
     config=CleanConfig,

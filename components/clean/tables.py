@@ -1,11 +1,16 @@
 """The rules that held, with their thresholds and what each dropped, for people."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from components.artifacts.tally import Tally
 from components.clean.config import CleanConfig
+from components.clean.rules import HOLDS_FOR
+from components.clean.sensitive import KINDS
 
 EVERY = "every"
+MAX_REASONS = 3
+"""Reasons that the table by language names, the most frequent first."""
 
 
 def rules_markdown(config: CleanConfig, tally: Tally) -> str:
@@ -26,6 +31,9 @@ def rules_markdown(config: CleanConfig, tally: Tally) -> str:
             f"Licence headers cut off: {counts.get('headers_stripped', 0):,} documents, "
             f"{counts.get('header_bytes_stripped', 0) / 1e6:,.2f} MB.",
         ]
+    if config.redact:
+        lines += ["", *_redaction_lines(counts)]
+    lines += ["", *_language_lines(tally)]
     return "\n".join(lines) + "\n"
 
 
@@ -33,12 +41,14 @@ def active_rules(config: CleanConfig) -> Iterator[tuple[str, str, str]]:
     """Reason, condition and languages of every rule that a config switches on."""
     for reason, condition, active in _conditions(config):
         if active:
-            yield reason, condition, EVERY
+            yield reason, condition, ", ".join(sorted(HOLDS_FOR.get(reason, {EVERY})))
     if config.syntax_version:
         limits = f"{config.syntax_cpu_s} CPU s, {config.syntax_memory_bytes / 1e6:,.0f} MB"
         yield "syntax_error", f"no Python {config.syntax_version}", "Python"
         yield "syntax_crash", f"the parser gave up or died ({limits})", "Python"
         yield "syntax_timeout", f"the parser took over {config.syntax_cpu_s} CPU s", "Python"
+        if config.redact:
+            yield "redaction_breaks_syntax", "parses only unredacted", "Python"
 
 
 def _conditions(config: CleanConfig) -> list[tuple[str, str, bool]]:
@@ -70,7 +80,59 @@ def _conditions(config: CleanConfig) -> list[tuple[str, str, bool]]:
         ),
         ("too_many_digits", f"over {c.max_digit_share:g} digits", c.max_digit_share < 1),
         ("low_alphanumeric_share", f"under {share:g} {c.alphanumeric_of}", bool(share)),
+        ("too_few_assignments", f"under {c.min_assignments} `=`", bool(c.min_assignments)),
+        (
+            "config_or_test",
+            f"{c.config_or_test_drop_share:g} of what looks like configuration or tests",
+            bool(c.config_or_test_drop_share),
+        ),
+        (
+            "no_keyword",
+            f"{c.no_keyword_drop_share:g} of those without function, class or loop",
+            bool(c.no_keyword_drop_share),
+        ),
+        ("xml", "an XML declaration in the head", c.drop_xml),
+        (
+            "too_little_html_text",
+            f"at most {c.min_html_text_share:g} or {c.min_html_text_chars} characters to be seen",
+            bool(c.min_html_text_share or c.min_html_text_chars),
+        ),
     ]
+
+
+def _redaction_lines(counts: Mapping[str, int]) -> list[str]:
+    """Finds by kind."""
+    lines = [
+        f"Redacted: {counts.get('files_redacted', 0):,} documents.",
+        "",
+        "| kind | finds |",
+        "|---|---|",
+    ]
+    kinds = {kind.name: counts.get(f"redacted/{kind.name}", 0) for kind in KINDS}
+    return lines + [f"| {name} | {number:,} |" for name, number in kinds.items() if number]
+
+
+def _language_lines(tally: Tally) -> list[str]:
+    """What came in, was dropped and stays, by language."""
+    drops: dict[str, Counter[str]] = {language: Counter() for language in tally.languages}
+    for name, number in tally.counts.items():
+        if name.startswith("dropped/"):
+            language, reason = name.removeprefix("dropped/").rsplit("/", 1)
+            drops.setdefault(language, Counter())[reason] = number
+    lines = [
+        "| language | files in | dropped | kept | MB kept | most of the drops |",
+        "|---" * 6 + "|",
+    ]
+    for language, reasons in sorted(drops.items()):
+        kept, size = tally.languages.get(language, (0, 0))
+        largest = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:MAX_REASONS]
+        most = ", ".join(f"{reason} {number:,}" for reason, number in largest)
+        dropped = reasons.total()
+        lines.append(
+            f"| {language} | {kept + dropped:,} | {dropped:,} | {kept:,} | {size / 1e6:,.2f} "
+            f"| {most or '-'} |"
+        )
+    return lines
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -22,7 +22,8 @@ class PublishingConfig(Config):
     allowed_licenses: tuple[str, ...] = ()
     """SPDX identifiers that the training data may carry. One file under another licence, or under
     `unknown`, refuses the publication. `A OR B` needs one of the two in the list, `A AND B` both.
-    Empty: report the licences and refuse nothing."""
+    `permissive` stands for the list that `clean` knows by this name. Empty: report the licences and
+    refuse nothing."""
 
     num_sample_problems: Annotated[int, Within(0, 164)] = 6
     """Problems of each benchmark whose prompt, completion and verdict the report prints."""
