@@ -97,7 +97,7 @@ def join_on_spark(
         StepFailedError: Spark gave up.
     """
     sets = SpilledSets(spills, ranks, size)
-    if not sets.sizes.any():
+    if np.count_nonzero(sets.sizes) < 2:  # nothing to compare
         return SparkJoin(Forest(size), sets, 0, 0, 0)
     for spill, documents in zip(spills, ranks, strict=True):
         np.save(spill.folder / RANKS, documents)
