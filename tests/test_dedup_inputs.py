@@ -10,11 +10,14 @@ import pytest
 
 from components.artifacts.artifact import Artifact, ArtifactWriter, Draft
 from components.artifacts.documents import DOCUMENTS, read_documents
-from components.artifacts.errors import CorruptArtifactError
+from components.artifacts.errors import CorruptArtifactError, StepFailedError
 from components.artifacts.manifest import digest_of_files
 from components.artifacts.rows import read_rows
 from components.artifacts.storage import open_storage
 from components.artifacts.tally import Tally
+from components.dedup import clusters
+from components.dedup.shingles import gram_sets
+from components.dedup.verification import HeldSets
 from components.stage.command import run_step_command
 from components.stage.step import find_step
 
@@ -110,3 +113,10 @@ def test_a_shard_that_is_no_parquet_is_one_line(
     broken = Artifact.open(writer.storage.uri)
     with pytest.raises(CorruptArtifactError, match="expected a document shard"):
         make_step("dedup", {"documents": broken}, engine=engine, workers=2)
+
+
+def test_more_documents_than_the_join_can_number_are_refused(monkeypatch):
+    monkeypatch.setattr(clusters, "MAX_DOCUMENTS", 2)
+    sets = HeldSets(gram_sets([b"a", b"b", b"c"], 5, "runs"))
+    with pytest.raises(StepFailedError, match=r"at most 2 documents .* got 3.*--engine spark"):
+        clusters.Join(sets, 0.7, 0)
