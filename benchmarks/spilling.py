@@ -48,7 +48,7 @@ def measure_catalogue(count: int) -> float:
     order = pc.sort_indices(whole, sort_keys=ORDER)
     catalogue = Catalogue(whole.take(order).combine_chunks(), [])
     first_copies(catalogue.keys())
-    return (peak_rss_mb() - before + whole.nbytes / 1e6) * 1e6 / count
+    return float(peak_rss_mb() - before + whole.nbytes / 1e6) * 1e6 / count
 
 
 def _resident_mb() -> float:

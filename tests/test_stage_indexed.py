@@ -50,6 +50,20 @@ def refuse(number):
     return number
 
 
+def refuse_one(number, folder):
+    """Item 1 fails; item 0 takes long enough for a restart of its index to reach item 3."""
+    note(number, folder)
+    if number == 1:
+        raise ConfigError("expected no 1")
+    deadline = time.monotonic() + RESTART_S
+    while number == 0 and time.monotonic() < deadline and not (folder / "3").exists():
+        time.sleep(0.05)
+    return number
+
+
+RESTART_S = 3.0
+
+
 class AwkwardError(Exception):
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")
@@ -98,7 +112,7 @@ def test_an_index_that_is_killed_again_and_again_is_one_line(engine, monkeypatch
         list(running.map(die, range(2), "deaths"))
 
 
-def test_the_error_of_the_work_is_raised_as_it_is_and_not_tried_again(engine):
+def test_the_error_of_the_work_is_raised_as_it_is_at_its_place(engine):
     with engine(2) as running:
         results = running.map(refuse, range(8), "refusals")
         assert [next(results) for _ in range(3)] == [0, 1, 2]
@@ -106,6 +120,13 @@ def test_the_error_of_the_work_is_raised_as_it_is_and_not_tried_again(engine):
             next(results)
     assert str(caught.value) == "expected no 3, got 3"
     assert "in refuse" in caught.value.__notes__[0]
+
+
+def test_an_index_whose_work_failed_is_not_started_again(engine, tmp_path):
+    work = functools.partial(refuse_one, folder=tmp_path)
+    with engine(2) as running, pytest.raises(ConfigError, match="expected no 1"):
+        list(running.map(work, range(4), "refusals"))
+    assert not (tmp_path / "3").exists()
 
 
 def test_an_error_that_cannot_travel_keeps_its_text(engine):
@@ -134,7 +155,7 @@ def run_index(uri, index):
 
 def test_the_command_of_a_pod_works_alone_and_makes_no_result_twice(tmp_path):
     storage = open_storage(str(tmp_path / "plan"))
-    MapPlan(abs, [-1, -2, -3], 2).write(storage)
+    MapPlan(abs, [-1, -2, "made anew, it would fail"], 2).write(storage)
     storage.create("results/000002.pickle", pickle.dumps(("made before", None)))
     assert run_index([storage.uri], "0").returncode == 0
     results = [name for name in storage.names() if name.startswith("results")]
