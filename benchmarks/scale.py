@@ -109,13 +109,15 @@ class Machine:
     leader_gb: float
     """Memory of the machine, or of the pod that leads."""
 
+    leader_cores: int
     joins_on_spark: bool = False
+    """The engine `spark` for dedup: its maps run on the leader's cores."""
 
 
 MACHINES = (
-    Machine("1 machine, 2 cores, 16 GB", 2, 16),
-    Machine("1 machine, 32 cores, 256 GB, NVMe", 32, 256),
-    Machine("100 pods of 4 cores, the leader's with 96 GB, join on Spark", 400, 96, True),
+    Machine("1 machine, 2 cores, 16 GB", 2, 16, 2),
+    Machine("1 machine, 32 cores, 256 GB, NVMe", 32, 256, 32),
+    Machine("100 pods of 4 cores, the leader's with 96 GB, join on Spark", 400, 96, 4, True),
 )
 
 
@@ -138,9 +140,13 @@ class Cost:
     wait_s: float = 0.0
     """What one process waits for its disk."""
 
+    on_leader: bool = False
+    """Whether it runs on the leader's cores alone."""
+
     def hours(self, machine: Machine) -> float:
         """Wall time on a machine, if nothing waits for anything else."""
-        shared = max(0.0, self.cpu_s - self.serial_s) / (machine.cores * TWO_CORES)
+        cores = machine.leader_cores if self.on_leader else machine.cores
+        shared = max(0.0, self.cpu_s - self.serial_s) / (cores * TWO_CORES)
         return (shared + self.serial_s + self.wait_s) / 3600
 
 
@@ -153,7 +159,15 @@ def costs(machine: Machine, scale: float = 1.0) -> Iterator[Cost]:
     yield Cost("clean", files / CLEAN_FILES, 0, 0.5, raw_mb * COMPRESSED / 1e3)
     spilled_gb = (raw_mb * 1e6 * HASHES_A_BYTE + files * KEY_BYTES) / 1e9
     cpu_s = raw_mb / DEDUP_COMMAND_MB
-    yield Cost("dedup: signatures, Parquet", cpu_s, 0, catalogue_gb, out_gb, spilled_gb)
+    yield Cost(
+        "dedup: signatures, Parquet",
+        cpu_s,
+        0,
+        catalogue_gb,
+        out_gb,
+        spilled_gb,
+        on_leader=machine.joins_on_spark,
+    )
     yield _join_cost(machine, files, spilled_gb)
     yield Cost("decontamination", kept_mb / DECONTAMINATION_MB, 0, 0.5, out_gb)
     training_s = TOKENIZER_TRAINING_BYTES / 1e6 / TOKENIZER_TRAINING_MB

@@ -153,9 +153,8 @@ def _spark(scratch: Path, workers: int) -> Iterator["SparkSession"]:
     from pyspark.sql import SparkSession
 
     launch: Any = launch_gateway  # untyped
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers take the system's
     log = scratch / LOG_NAME
-    with log.open("wb") as file, warnings.catch_warnings():
+    with log.open("wb") as file, _environment(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pyspark")  # of pandas 3, which is not used here
         gateway = None
         try:
@@ -174,12 +173,29 @@ def _spark(scratch: Path, workers: int) -> Iterator["SparkSession"]:
                 _end(gateway)
 
 
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """What Spark's Python processes need to be told before they start."""
+    wanted = {
+        "PYSPARK_PYTHON": sys.executable,  # else they are the system's Python
+        "PYTHONSAFEPATH": "1",  # else they import from the folder they start in
+    }
+    before = {**os.environ}
+    os.environ.update({name: before.get(name, value) for name, value in wanted.items()})
+    try:
+        yield
+    finally:
+        for name in wanted.keys() - before.keys():
+            del os.environ[name]
+
+
 def _configure(scratch: Path, workers: int) -> Any:
     from pyspark import SparkConf
 
     conf = SparkConf().setAppName("codekiln dedup")
     conf.set("spark.ui.enabled", "false").set("spark.ui.showConsoleProgress", "false")
     conf.set("spark.driver.maxResultSize", "0")  # edges: at most one a document and batch
+    conf.set("spark.executorEnv.PYTHONSAFEPATH", "1")
     conf.set("spark.sql.warehouse.dir", str(scratch / "warehouse"))
     master = os.environ.get(MASTER_VARIABLE)
     if not master and SUBMITTED_VARIABLE not in os.environ:
