@@ -3,7 +3,7 @@ RECIPE ?= tiny
 PY := .venv/bin/python
 BENCHMARKS ?= dedup clean encode
 
-.PHONY: env run test check bench compile docs clean
+.PHONY: env spark run test check bench compile docs clean
 
 env: .venv/ready
 
@@ -12,6 +12,13 @@ env: .venv/ready
 	$(PY) -m pip install -q -c constraints.txt torch==2.13.0
 	$(PY) -m pip install -q -c constraints.txt -e '.[dev]'
 	touch .venv/ready
+
+# The engine `spark`: 450 MB, and Java 17 has to be there. Its tests are skipped without it.
+spark: .venv/spark
+
+.venv/spark: .venv/ready
+	$(PY) -m pip install -q -c constraints.txt -e '.[spark]'
+	touch .venv/spark
 
 run: env
 	.venv/bin/codekiln run $(RECIPE)

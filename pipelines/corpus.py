@@ -34,9 +34,10 @@ def corpus(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ) -> Corpus:
     """From public source code to token shards."""
-    where = {"data_root": data_root, "workers": workers, "threads": threads}
+    where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
 
     # Step 1: source files with provenance.
     crawled = crawl(config=crawl_config, **where)

@@ -29,6 +29,7 @@ def full(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Public source code in, a trained and measured code language model out.
 
@@ -47,8 +48,9 @@ def full(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
-    where = {"data_root": data_root, "workers": workers, "threads": threads}
+    where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
 
     data = corpus(
         crawl_config=crawl_config,

@@ -30,9 +30,10 @@ def pretraining(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ) -> Pretraining:
     """From token shards to a scored model."""
-    where = {"data_root": data_root, "workers": workers, "threads": threads}
+    where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
 
     # Step 7: a model from scratch, measured in bits per byte on held-out repositories.
     trained = training(tokens=tokens, tokenizer=tokenizer, config=training_config, **where)

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -63,6 +63,7 @@ def make_step(tmp_path: Path) -> MakeStep:
         *,
         workers: int = 1,
         threads: int = 1,
+        engine: Literal["local", "indexed", "spark"] = "local",
         data_root: str | None = None,
         **config: Any,
     ) -> Outcome:
@@ -73,7 +74,10 @@ def make_step(tmp_path: Path) -> MakeStep:
             {key: artifact.storage.uri for key, artifact in (inputs or {}).items()},
             tmp_path / "outputs" / f"{name}-{next(calls)}",
             Execution(
-                data_root=data_root or str(tmp_path / "data"), workers=workers, threads=threads
+                data_root=data_root or str(tmp_path / "data"),
+                workers=workers,
+                threads=threads,
+                engine=engine,
             ),
         )
 

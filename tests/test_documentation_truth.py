@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scale
 from components.stage.step import step_names
 from pipelines.recipes import recipe_names
 
@@ -80,3 +81,9 @@ def test_nothing_tracked_names_a_registry_or_a_path_of_one_machine():
         data = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
         for text in forbidden:
             assert text.encode() not in data, (name, text)
+
+
+def test_the_tables_of_the_scale_page_are_those_of_its_program():
+    text = (ROOT / "docs" / "scale.md").read_text()
+    for table in (scale.page(), scale.breaking()):
+        assert table in text, "run python -m benchmarks.scale --write"

@@ -210,6 +210,9 @@ def test_the_bytes_are_the_same_for_any_workers_and_batches_and_after_a_crash(
     one = make_step("generation", inputs, workers=1, data_root=str(tmp_path / "1"), **CONFIG)
     two = make_step("generation", inputs, workers=2, data_root=str(tmp_path / "2"), **CONFIG)
     assert one.artifact.manifest.to_bytes() == two.artifact.manifest.to_bytes()
+    root = str(tmp_path / "indexed")
+    indexed = make_step("generation", inputs, engine="indexed", workers=2, data_root=root, **CONFIG)
+    assert one.artifact.manifest.to_bytes() == indexed.artifact.manifest.to_bytes()
     small = make_step("generation", inputs, **{**CONFIG, "batch_size": 7})
     assert small.artifact.manifest.digest == one.artifact.manifest.digest
 

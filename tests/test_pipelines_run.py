@@ -125,8 +125,10 @@ def test_one_worker_gives_the_digests_of_two(undisturbed, tmp_path):
     assert digests(record) == digests(undisturbed[1])
 
 
-def test_kubeflows_local_runner_gives_the_digests_of_the_walk(undisturbed, tmp_path):
-    record, _ = run(tmp_path, "--through", "kfp", workers="2")
+def test_kubeflows_local_runner_gives_the_digests_of_the_walk_with_another_engine(
+    undisturbed, tmp_path
+):
+    record, _ = run(tmp_path, "--through", "kfp", workers="2", engine="indexed")
     assert digests(record) == digests(undisturbed[1])
     assert (Path(record["folder"]) / "model" / "model.safetensors").is_file()
 

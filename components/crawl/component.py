@@ -14,6 +14,7 @@ def crawl(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Find source files, with the provenance of each, and shard them.
 
@@ -25,6 +26,7 @@ def crawl(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
@@ -33,5 +35,5 @@ def crawl(
         {},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )

@@ -15,6 +15,7 @@ def decontamination(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Drop documents that hold a benchmark's problems, and say where.
 
@@ -27,6 +28,7 @@ def decontamination(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
@@ -35,5 +37,5 @@ def decontamination(
         {"documents": documents},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )

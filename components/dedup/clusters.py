@@ -4,11 +4,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from components.artifacts.errors import StepFailedError
 from components.dedup.bands import Buckets
 from components.dedup.joining import COMPARED, NO_PAIR, SIMILAR, SKIPPED, find_root, join_band
 from components.dedup.kernels import compiled
 from components.dedup.shingles import Indices
 from components.dedup.verification import Sets, jaccard
+
+MAX_DOCUMENTS = 1 << 32
+"""A pair of documents is one 64-bit number."""
 
 FIRST_PAIRS = 1 << 16
 """Places of the table of pairs that proved different, before it grows."""
@@ -44,7 +48,15 @@ class Join:
             sets: the documents' n-grams.
             threshold: Jaccard similarity that a pair must reach.
             max_comparisons: see DedupConfig.
+
+        Raises:
+            StepFailedError: there are more documents than the join can number.
         """
+        if len(sets.sizes) > MAX_DOCUMENTS:
+            raise StepFailedError(
+                f"expected at most {MAX_DOCUMENTS:,} documents to join in one process, got "
+                f"{len(sets.sizes):,}: run with --engine spark"
+            )
         self.forest = Forest(len(sets.sizes))
         self.sets = sets
         self._threshold = threshold

@@ -16,6 +16,7 @@ from components.dedup.exact import first_copies
 from components.dedup.page import draw_page
 from components.dedup.removal import EXACT, NEAR, MarkedShard, Removal, cluster_rows, write_kept
 from components.dedup.shingles import Indices
+from components.dedup.spark import SparkJoin, check_spark, join_on_spark
 from components.dedup.spill import SpilledSets, SpillTask, spill_shard, spilled_bands
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
@@ -62,7 +63,7 @@ def run(
     return Report(tally=tally, measures=measures, html=page)
 
 
-def _choose_kept(join: Join, config: DedupConfig, twins: Indices) -> Indices:
+def _choose_kept(join: Join | SparkJoin, config: DedupConfig, twins: Indices) -> Indices:
     """The document that is kept for each, by rank."""
     kept = join.forest.roots()
     if config.keep == "extremes":
@@ -77,8 +78,10 @@ def _join_near(
     engine: Engine,
     catalogue: Catalogue,
     twins: Indices,
-) -> Join:
-    """Spill every shard's n-grams and band keys, then join the bands in this process."""
+) -> Join | SparkJoin:
+    """Spill every shard's n-grams and band keys, then join the bands here or on Spark."""
+    if engine.joins_on_spark:
+        check_spark()
     scratch = output.storage.scratch()
     compared = [twins[ranks] == ranks for ranks in catalogue.ranks]
     ranks = [ranks[keep] for ranks, keep in zip(catalogue.ranks, compared, strict=True)]
@@ -87,6 +90,8 @@ def _join_near(
         for index, (entry, keep) in enumerate(zip(documents.part(DOCUMENTS), compared, strict=True))
     ]
     spills = list(engine.map(partial(spill_shard, documents, config), tasks, "signing"))
+    if engine.joins_on_spark:
+        return join_on_spark(spills, ranks, len(catalogue), config, engine.workers)
     sets = SpilledSets(spills, ranks, len(catalogue))
     join = Join(sets, config.threshold, config.max_comparisons)
     join.join_bands(spilled_bands(spills, ranks, config.bands))

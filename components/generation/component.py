@@ -16,6 +16,7 @@ def generation(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Sample completions of benchmark problems, and continuations of held-out code.
 
@@ -26,6 +27,7 @@ def generation(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
@@ -34,5 +36,5 @@ def generation(
         {"model": model, "tokens": tokens},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )

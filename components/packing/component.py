@@ -16,6 +16,7 @@ def packing(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ) -> None:
     """Encode documents as token shards, and hold out whole repositories.
 
@@ -29,10 +30,11 @@ def packing(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
     inputs = {"documents": documents, "tokenizer": tokenizer}
     outputs = {"output": output, "metrics": metrics, "summary": summary}
-    execution = {"data_root": data_root, "workers": workers, "threads": threads}
+    execution = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
     run_component("packing", inputs, outputs, config, execution)

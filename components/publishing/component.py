@@ -25,6 +25,7 @@ def publishing(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Make the model folder with its cards and provenance, and the report."""
     from components.stage.kubeflow import run_component
@@ -36,5 +37,5 @@ def publishing(
         {name: given[name] for name in names.split()},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )

@@ -15,6 +15,7 @@ def sandbox(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Run every sample against its problem's tests and give it a verdict.
 
@@ -24,6 +25,7 @@ def sandbox(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
@@ -32,5 +34,5 @@ def sandbox(
         {"samples": samples},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )

@@ -17,6 +17,7 @@ def scoring(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Score verdicts: pass@k with bootstrap intervals, verdict classes, lines that parse.
 
@@ -27,6 +28,7 @@ def scoring(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
@@ -35,5 +37,5 @@ def scoring(
         {"samples": samples, "verdicts": verdicts},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )

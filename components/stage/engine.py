@@ -38,6 +38,10 @@ class Engine(Protocol):
     def threads(self) -> int:
         """Threads for a step that computes in one process, such as training."""
 
+    @property
+    def joins_on_spark(self) -> bool:
+        """Whether a join over all shards runs on Spark rather than in this process."""
+
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str
     ) -> Iterator[Result]:
@@ -50,9 +54,10 @@ class LocalEngine:
     A context manager: leaving it ends the workers.
     """
 
-    def __init__(self, workers: int, threads: int) -> None:
+    def __init__(self, workers: int, threads: int, joins_on_spark: bool = False) -> None:
         self.workers = workers
         self.threads = threads
+        self.joins_on_spark = joins_on_spark
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "LocalEngine":
@@ -153,7 +158,7 @@ def _committed_tallies(output: ArtifactWriter, indices: Iterable[int]) -> Iterat
         yield committed[1]
 
 
-def local_engine(workers: int, threads: int) -> LocalEngine:
-    """An engine on this machine; 0 takes all cores that this process may use."""
+def num_cores() -> int:
+    """The cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return LocalEngine(workers=workers or cores or 1, threads=threads or cores or 1)
+    return cores or 1

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.canonical import key_of
@@ -28,7 +28,8 @@ from components.artifacts.manifest import (
 )
 from components.artifacts.storage import Storage, open_storage
 from components.stage.config import Config, Within
-from components.stage.engine import local_engine
+from components.stage.engine import LocalEngine, num_cores
+from components.stage.indexed import IndexedEngine, LocalLauncher
 from components.stage.lifeline import SUPERVISOR_VARIABLE
 from components.stage.progress import start_logging
 from components.stage.step import Report, Step
@@ -39,6 +40,9 @@ PAGE_NAME = "page.html"
 METRICS_NAME = "metrics.json"
 ERROR_NAME = "error.txt"
 """What an output folder holds beside the copied manifest and its location."""
+
+PLANS_NAME = "plans"
+"""The folder of the scratch storage where an indexed engine hands its work over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +58,10 @@ class Execution(Config):
     threads: Annotated[int, Within(0, 1024)] = 0
     """Threads of a step that computes in one process, such as training; 0 takes every core.
     Weights are reproduced bit by bit at an equal number of threads."""
+
+    engine: Literal["local", "indexed", "spark"] = "local"
+    """Who does the work: `local`, worker processes; `indexed`, one process an index, as the pods of
+    a Kubernetes Indexed Job; `spark`, as `local`, and the join of near-dedup on Spark."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +130,7 @@ def _make(
     """Do the work under the lease and publish the manifest last."""
     started = time.time()
     writer = ArtifactWriter(storage)
-    with local_engine(execution.workers, execution.threads) as engine:
+    with make_engine(execution, storage) as engine:
         report = step.load_run()(artifacts, writer, config, engine)
     report.tally.balance()
     files = _committed_files(writer)
@@ -144,6 +152,20 @@ def _make(
         storage.replace(PAGE_NAME, report.html.encode())
     storage.replace(LEDGER_NAME, _ledger(started, artifacts, execution))
     storage.create(MANIFEST_NAME, manifest.to_bytes())
+
+
+def make_engine(execution: Execution, storage: Storage) -> LocalEngine | IndexedEngine:
+    """The engine that was asked for; 0 workers or threads are the cores of this machine.
+
+    Args:
+        execution: which engine, how many workers and threads.
+        storage: of the step; an indexed engine hands its work over in the scratch folder.
+    """
+    workers, threads = execution.workers or num_cores(), execution.threads or num_cores()
+    if execution.engine == "indexed":
+        plans = open_storage(str(storage.scratch())).child(PLANS_NAME)
+        return IndexedEngine(workers, threads, plans, LocalLauncher())
+    return LocalEngine(workers, threads, joins_on_spark=execution.engine == "spark")
 
 
 def _committed_files(writer: ArtifactWriter) -> tuple[FileEntry, ...]:

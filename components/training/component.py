@@ -17,6 +17,7 @@ def training(
     data_root: str,
     workers: int,
     threads: int,
+    engine: str,
 ):
     """Train a GPT-Neo on token shards and measure it on held-out documents.
 
@@ -28,6 +29,7 @@ def training(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
+        engine: who does the work: local, indexed or spark.
     """
     from components.stage.kubeflow import run_component
 
@@ -36,5 +38,5 @@ def training(
         {"tokens": tokens, "tokenizer": tokenizer},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads},
+        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
     )
