@@ -216,7 +216,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join))
 def test_redacting_twice_changes_nothing_more(text: str) -> None:
     once, counts = redact(text.encode())
@@ -225,7 +225,7 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
     once.decode()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join))
 def test_the_prefilter_misses_nothing(text: str) -> None:
     data = text.encode()

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.artifacts.errors import StepFailedError
 from components.clean import syntax
+from components.clean.scratch_folder import scratch_folder
 from components.clean.syntax import SyntaxChecker
 
 MEGABYTES = 1_000_000
@@ -98,6 +99,7 @@ CODE = st.text(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(CODE, min_size=20, max_size=40))
 def test_nothing_that_cpython_refuses_passes(texts: list[str]) -> None:
     with SyntaxChecker("3.11", cpu_s=10, memory_bytes=1000 * MEGABYTES) as checker:
@@ -224,6 +226,25 @@ def test_where_memory_is_full_the_disk_takes_the_files(
         full_checker._use_folder(full)
         assert full_checker.reasons([b"x = 1\n", b"def f(:\n"]) == [None, "syntax_error"]
         assert [*full.iterdir()] == []
+
+
+def test_the_files_of_a_killed_step_are_removed_by_the_next(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal\n"
+        "from components.clean.scratch_folder import scratch_folder\n"
+        f"with scratch_folder(pathlib.Path({str(tmp_path)!r})) as folder:\n"
+        "    (folder / '0.py').write_bytes(b'x = 1')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (left,) = tmp_path.iterdir()
+    with scratch_folder(tmp_path) as young:
+        assert {*tmp_path.iterdir()} == {left, young}
+        os.utime(left, (0, 0))
+        os.utime(young, (0, 0))
+        with scratch_folder(tmp_path) as next_one:
+            assert {*tmp_path.iterdir()} == {young, next_one}
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_parser_ends_with_its_parent(tmp_path: Path, wait_until_gone: Any) -> None:

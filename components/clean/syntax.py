@@ -22,6 +22,7 @@ from typing import IO, Self
 
 import components
 from components.artifacts.errors import StepFailedError
+from components.clean.scratch_folder import scratch_folder
 
 SYNTAX_ERROR = "syntax_error"
 SYNTAX_CRASH = "syntax_crash"
@@ -104,10 +105,8 @@ class SyntaxChecker:
 
     def __enter__(self) -> Self:
         memory = Path("/dev/shm")
-        if os.access(memory, os.W_OK) and _free_bytes(memory) > MEMORY_BATCHES * BATCH_BYTES:
-            self._use_folder(memory)
-        else:
-            self._use_folder(None)
+        roomy = os.access(memory, os.W_OK) and _free_bytes(memory) > MEMORY_BATCHES * BATCH_BYTES
+        self._use_folder(memory if roomy else Path(tempfile.gettempdir()))
         return self
 
     def __exit__(
@@ -160,10 +159,9 @@ class SyntaxChecker:
                 else:
                     self._check([places[number]], texts, found)
 
-    def _use_folder(self, parent: Path | None) -> None:
-        """Write files to a new folder from now on; by default where temporary files go."""
-        folder = tempfile.TemporaryDirectory(prefix="codekiln-syntax-", dir=parent)
-        self._folder = Path(self._resources.enter_context(folder))
+    def _use_folder(self, parent: Path) -> None:
+        """Write files to a new folder from now on."""
+        self._folder = self._resources.enter_context(scratch_folder(parent))
 
     def _write(self, texts: Mapping[int, bytes]) -> Path:
         """Write texts to files named by their numbers; where memory is full, on disk."""
@@ -172,10 +170,11 @@ class SyntaxChecker:
             for number, text in texts.items():
                 (self._folder / f"{number}.py").write_bytes(text)
         except OSError as error:
-            if error.errno != errno.ENOSPC or self._folder.parent == Path(tempfile.gettempdir()):
+            disk = Path(tempfile.gettempdir())
+            if error.errno != errno.ENOSPC or self._folder.parent == disk:
                 raise
             self._resources.close()
-            self._use_folder(None)
+            self._use_folder(disk)
             return self._write(texts)
         return self._folder
 
