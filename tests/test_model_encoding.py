@@ -115,6 +115,7 @@ def test_texts_that_are_cut_for_threads_have_equal_ids() -> None:
 
 def test_text_that_spells_a_special_token_is_text() -> None:
     encoder = BatchEncoder(_codec("isolated"))
+    assert not encoder.refusal
     special = {encoder.codec.tokenizer.token_to_id(name) for name in (END_OF_TEXT, *FIM_TOKENS)}
     (ids,) = encoder.encode(["".join((END_OF_TEXT, *FIM_TOKENS))])
     assert not special & {*ids.tolist()}
