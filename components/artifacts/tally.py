@@ -28,21 +28,21 @@ class Tally:
         """Add to a number."""
         self.counts[name] = self.counts.get(name, 0) + amount
 
-    def take_in(self, size: int) -> None:
-        """Count a document of `size` bytes that came in."""
-        self.count("files_in")
+    def take_in(self, size: int, files: int = 1) -> None:
+        """Count a document of `size` bytes that came in, or several of so many bytes together."""
+        self.count("files_in", files)
         self.count("bytes_in", size)
 
-    def keep(self, size: int, license_name: str, language: str) -> None:
-        """Count a document of `size` bytes that is kept."""
-        self.count("files")
+    def keep(self, size: int, license_name: str, language: str, files: int = 1) -> None:
+        """Count a document of `size` bytes that is kept, or several of one licence and language."""
+        self.count("files", files)
         self.count("bytes", size)
-        _add(self.licenses, license_name, (1, size))
-        _add(self.languages, language, (1, size))
+        _add(self.licenses, license_name, (files, size))
+        _add(self.languages, language, (files, size))
 
-    def drop(self, reason: str, size: int) -> None:
-        """Count a document of `size` bytes that is dropped."""
-        _add(self.drops, reason, (1, size))
+    def drop(self, reason: str, size: int, files: int = 1) -> None:
+        """Count a document of `size` bytes that is dropped, or several for one reason."""
+        _add(self.drops, reason, (files, size))
 
     def balance(self) -> None:
         """Check that nothing was lost silently: files in = files kept + files dropped."""

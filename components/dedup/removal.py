@@ -103,11 +103,15 @@ def write_kept(documents: Artifact, shard: MarkedShard) -> tuple[list[Draft], Ta
     """Write the kept rows of one shard and count all of them."""
     table = read_documents(documents, shard.entry)
     tally = Tally()
-    rows = table.select(["size", "license", "language"]).to_pylist()
-    for row, code in zip(rows, shard.marks.tolist(), strict=True):
-        tally.take_in(row["size"])
-        if code == KEPT:
-            tally.keep(row["size"], row["license"], row["language"])
+    counted = table.select(["size", "license", "language"]).append_column(
+        "mark", pa.array(shard.marks)
+    )
+    groups = counted.group_by(["mark", "license", "language"], use_threads=False)
+    for row in groups.aggregate([("size", "count"), ("size", "sum")]).to_pylist():
+        amount = row["size_count"], row["size_sum"]
+        tally.take_in(amount[1], files=amount[0])
+        if row["mark"] == KEPT:
+            tally.keep(amount[1], row["license"], row["language"], files=amount[0])
         else:
-            tally.drop(REASONS[code], row["size"])
+            tally.drop(REASONS[row["mark"]], amount[1], files=amount[0])
     return [draft_documents(table.filter(pa.array(shard.marks == KEPT)))], tally

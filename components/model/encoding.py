@@ -2,9 +2,9 @@
 
 fastokens (Apache-2.0, Rust) reads our `tokenizer.json` and gave the ids of Hugging Face for every
 code point, in fuzzing and on all real files tried (components/tokenizer/README.md), some 30 times
-as fast. It is young, and a release cut large texts wrongly (its issue 67), so it works only where it
-gives Hugging Face's ids on the texts of `probes.py` and on a sample of what is to be encoded. Which
-of the two encodes never shows in the ids.
+as fast. It is young, and a release cut large texts wrongly (its issue 67), so it works only where
+it gives Hugging Face's ids on the texts of `probes.py` and on a sample of what is to be encoded.
+Which of the two encodes never shows in the ids.
 """
 
 import functools
