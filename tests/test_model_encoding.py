@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from components.artifacts.errors import CorruptArtifactError
 from components.artifacts.tokens import read_tokens
@@ -81,6 +81,7 @@ def test_our_tokenizers_are_encoded_fast_with_hugging_faces_ids(kind: str) -> No
 def test_any_text_has_equal_ids_and_comes_back(kind: str) -> None:
     encoder = BatchEncoder(_codec(kind))
 
+    @settings(deadline=None)
     @given(HARD)
     def check(text: str) -> None:
         (ids,) = encoder.encode([text])
@@ -91,13 +92,55 @@ def test_any_text_has_equal_ids_and_comes_back(kind: str) -> None:
     check()
 
 
-def test_every_code_point_has_equal_ids() -> None:
-    codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    texts = [
-        "".join(f"a{chr(code)} {chr(code)}1" for code in codes[start : start + 4096])
-        for start in range(0, len(codes), 4096)
-    ]
-    assert _equal(BatchEncoder(_codec("isolated")), texts)
+def _revealing(kind: str) -> TextCodec:
+    """The pieces of a kind, with merges of every byte and its ASCII neighbours.
+
+    An ordinary vocabulary hides most differences of pieces: it has no merge across them.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    spelt = dict(zip(NEIGHBOURS, map(_spell, NEIGHBOURS), strict=True))
+    pairs = [(near, byte) for near in spelt.values() for byte in alphabet]
+    merges = [*pairs, *((byte, near) for near, byte in pairs)]
+    tokens = [*alphabet, *dict.fromkeys(left + right for left, right in merges), END_OF_TEXT]
+    vocabulary = {token: place for place, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [*dict.fromkeys(merges)]))
+    tokenizer.pre_tokenizer = _codec(kind).tokenizer.pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    return TextCodec(tokenizer)
+
+
+NEIGHBOURS = "a1 !\n\r"
+
+
+def _spell(character: str) -> str:
+    """A character as GPT-2 spells its byte."""
+    ((token, _),) = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(character)
+    return str(token)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_code_point_is_of_one_class_for_both(kind: str) -> None:
+    encoder = BatchEncoder(_revealing(kind))
+    planes = [*range(0x80, 0xD800), *range(0xE000, 0x33480), *range(0xE0000, 0xE0200)]
+    texts = ["".join(near + chr(code) for near in NEIGHBOURS + "a") for code in planes]
+    assert _equal(encoder, texts)
+    assert encoder.num_slow == 1
+
+
+def test_the_code_point_that_differs_is_hugging_faces() -> None:
+    codec = _revealing("isolated")
+    text = f"x = '{encoding.DIFFERENT} '\n"
+    assert REAL_ENCODE(encoding.load_fast(codec), [text])[0].tolist() != codec.encode(text)
+    encoder = BatchEncoder(codec)
+    texts = ["a\n", text, "b\n"]
+    assert _equal(encoder, texts)
+    assert encoder.num_slow == 1
+
+
+def test_a_release_that_was_not_proven_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "version", lambda _name: "0.3.6")
+    assert "0.3.6 is not proven" in BatchEncoder(_codec("isolated")).refusal
 
 
 def test_texts_that_are_cut_for_threads_have_equal_ids() -> None:
