@@ -4,6 +4,7 @@
 how fast, never what: it is not part of any identity.
 """
 
+import atexit
 import multiprocessing
 import os
 from collections import deque
@@ -107,10 +108,20 @@ class LocalEngine:
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=become_worker,
+                initializer=_start_worker,
                 initargs=(os.getpid(),),
             )
         return self._pool
+
+
+def _start_worker(parent_pid: int) -> None:
+    """Tie a worker to this process, and let it end without tearing C++ libraries down.
+
+    Where Arrow's threads are just starting, that ends in "terminate called without an active
+    exception" on the user's terminal.
+    """
+    become_worker(parent_pid)
+    atexit.register(os._exit, 0)
 
 
 def map_shards(

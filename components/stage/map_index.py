@@ -42,4 +42,7 @@ def _index_of(plan: MapPlan) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # without tearing C++ libraries down, which can abort while threads start
