@@ -171,7 +171,7 @@ import os, sys, time
 from components.stage.engine import LocalEngine
 
 def work(number):
-    os.write(1, b"%d\n" % os.getpid())  # one call: two workers' lines must not interleave
+    os.write(1, b"%d\\n" % os.getpid())  # one call: two workers' lines must not interleave
     time.sleep(60)
 
 if __name__ == "__main__":
