@@ -42,7 +42,15 @@ def measure_catalogue(count: int) -> float:
         "source": ["github"] * count,
         "stars": pa.array(np.arange(count) % 97, pa.int64()),
     }
-    whole = pa.table({name: columns[name] for name in COLUMNS} | {"key": pa.array(keys)})
+    whole = pa.table({name: columns[name] for name in COLUMNS})
+    whole = whole.cast(
+        pa.schema(
+            [
+                field.with_type(pa.large_string()) if field.name != "stars" else field
+                for field in whole.schema
+            ]
+        )
+    )
     del columns, keys, numbers
     before = _resident_mb()
     order = pc.sort_indices(whole, sort_keys=ORDER)

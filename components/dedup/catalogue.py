@@ -34,7 +34,7 @@ class Catalogue:
     """D documents, numbered from the best copy on: a document's number is its rank."""
 
     documents: pa.Table
-    """[D] COLUMNS and `key`, by rank."""
+    """[D] COLUMNS, and `key` where that is not the sha256, by rank."""
 
     ranks: Sequence[Indices]
     """For every shard the ranks of its rows."""
@@ -42,10 +42,9 @@ class Catalogue:
     def __len__(self) -> int:
         return int(self.documents.num_rows)
 
-    def keys(self) -> list[str]:
+    def keys(self) -> pa.ChunkedArray:
         """The keys of exact duplicates, by rank."""
-        keys: list[str] = self.documents["key"].to_pylist()
-        return keys
+        return self.documents["key" if "key" in self.documents.column_names else "sha256"]
 
     def name(self, document: int) -> dict[str, str]:
         """What identifies a document to people: repository, path and hash."""
@@ -64,7 +63,7 @@ def read_catalogue(engine: Engine, documents: Artifact, exact_key: str) -> Catal
     entries = documents.part(DOCUMENTS)
     tables = list(engine.map(partial(_describe, documents, exact_key), entries, "reading"))
     if not tables:
-        return Catalogue(pa.table({name: [] for name in (*COLUMNS, "key")}), [])
+        return Catalogue(pa.table({name: [] for name in COLUMNS}), [])
     whole = pa.concat_tables(tables)
     order = pc.sort_indices(whole, sort_keys=ORDER)
     ranks = np.empty(whole.num_rows, dtype=np.int64)
@@ -74,10 +73,18 @@ def read_catalogue(engine: Engine, documents: Artifact, exact_key: str) -> Catal
 
 
 def _describe(documents: Artifact, exact_key: str, entry: FileEntry) -> pa.Table:
-    """The COLUMNS and the `key` of one shard."""
+    """The COLUMNS of one shard, and `key` where that is not the sha256."""
     if exact_key == "sha256":
-        table = read_documents(documents, entry, COLUMNS)
-        return table.select(COLUMNS).append_column("key", table["sha256"])
+        return _widen(read_documents(documents, entry, COLUMNS).select(COLUMNS))
     table = read_documents(documents, entry, [*COLUMNS, "content"])
     keys = [gpt_cc_key(content.as_py()) for content in table["content"]]
-    return table.select(COLUMNS).append_column("key", pa.array(keys, pa.string()))
+    return _widen(table.select(COLUMNS).append_column("key", pa.array(keys, pa.string())))
+
+
+def _widen(table: pa.Table) -> pa.Table:
+    """Strings with 64-bit offsets: all documents together have more than 2 GB of names."""
+    fields = [
+        field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))

@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from components.dedup.shingles import Indices
 
@@ -21,14 +21,16 @@ def gpt_cc_key(content: str) -> str:
     return hashlib.sha256(" ".join(_NO_WORD.split(content)).encode()).hexdigest()
 
 
-def first_copies(keys: Sequence[str]) -> Indices:
+def first_copies(keys: pa.ChunkedArray) -> Indices:
     """For every document the first one with the same key, which may be itself.
 
     Args:
-        keys: [D] keys, the best documents first.
+        keys: [D] strings, the best documents first.
 
     Returns:
         [D] numbers of documents.
     """
-    _, first, which = np.unique(np.array(keys, "S"), return_index=True, return_inverse=True)
-    return first[which].astype(np.int64)
+    codes = keys.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    _, first = np.unique(codes, return_index=True)
+    copies: Indices = first[codes].astype(np.int64)
+    return copies
