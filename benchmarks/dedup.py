@@ -188,13 +188,15 @@ def compare_clustering(sets: HeldSets, signatures: Signatures) -> tuple[dict[str
         MinHash(num_perm=config.num_permutations, hashvalues=row, scheme="affine32")
         for row in signatures
     ]
+    cluster_candidates(signatures[:100], config)  # compile the loops first
+    cluster_verified(sets, signatures, config)
     costs = measure_in_turn(
         {
             "codekiln, candidates": lambda: cluster_candidates(signatures, config),
             "codekiln, verified": lambda: cluster_verified(sets, signatures, config),
             "datasketch LSH, candidates": lambda: cluster_datasketch(signed, config),
         },
-        rounds=1,
+        rounds=3,
     )
     ours = cluster_candidates(signatures, config).roots()
     theirs = cluster_datasketch(signed, config)
