@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from components.artifacts.artifact import Artifact
 from components.artifacts.documents import DOCUMENTS, read_documents
 from components.artifacts.manifest import FileEntry
-from components.dedup.exact import gpt_cc_key
+from components.dedup.exact import gpt_cc_key, view_numbers
 from components.dedup.shingles import Indices
 from components.stage.engine import Engine
 
@@ -67,7 +67,7 @@ def read_catalogue(engine: Engine, documents: Artifact, exact_key: str) -> Catal
     whole = pa.concat_tables(tables)
     order = pc.sort_indices(whole, sort_keys=ORDER)
     ranks = np.empty(whole.num_rows, dtype=np.int64)
-    ranks[order.to_numpy()] = np.arange(whole.num_rows)
+    ranks[view_numbers(order, np.uint64).astype(np.int64)] = np.arange(whole.num_rows)
     cuts = np.cumsum([table.num_rows for table in tables])[:-1]
     return Catalogue(whole.take(order).combine_chunks(), np.split(ranks, cuts))
 

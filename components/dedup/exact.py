@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from components.dedup.shingles import Indices
@@ -21,6 +23,15 @@ def gpt_cc_key(content: str) -> str:
     return hashlib.sha256(" ".join(_NO_WORD.split(content)).encode()).hexdigest()
 
 
+def view_numbers(array: pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A column of numbers without nulls as numpy sees it.
+
+    Not `to_numpy`, which imports pandas where there is one, for 0.1 s.
+    """
+    numbers = np.frombuffer(array.buffers()[1] or b"", dtype)
+    return numbers[array.offset : array.offset + len(array)]
+
+
 def first_copies(keys: pa.ChunkedArray) -> Indices:
     """For every document the first one with the same key, which may be itself.
 
@@ -30,7 +41,7 @@ def first_copies(keys: pa.ChunkedArray) -> Indices:
     Returns:
         [D] numbers of documents.
     """
-    codes = keys.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    codes = view_numbers(keys.combine_chunks().dictionary_encode().indices, np.int32)
     _, first = np.unique(codes, return_index=True)
     copies: Indices = first[codes].astype(np.int64)
     return copies

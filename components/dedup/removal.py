@@ -103,15 +103,17 @@ def write_kept(documents: Artifact, shard: MarkedShard) -> tuple[list[Draft], Ta
     """Write the kept rows of one shard and count all of them."""
     table = read_documents(documents, shard.entry)
     tally = Tally()
-    counted = table.select(["size", "license", "language"]).append_column(
-        "mark", pa.array(shard.marks)
-    )
-    groups = counted.group_by(["mark", "license", "language"], use_threads=False)
-    for row in groups.aggregate([("size", "count"), ("size", "sum")]).to_pylist():
-        amount = row["size_count"], row["size_sum"]
-        tally.take_in(amount[1], files=amount[0])
-        if row["mark"] == KEPT:
-            tally.keep(amount[1], row["license"], row["language"], files=amount[0])
+    sizes: dict[tuple[int, str, str], list[int]] = {}
+    columns = (table[name].to_pylist() for name in ("license", "language", "size"))
+    for code, license_name, language, size in zip(shard.marks.tolist(), *columns, strict=True):
+        sizes.setdefault((code, license_name, language), []).append(size)
+    for (code, license_name, language), group in sizes.items():
+        tally.take_in(sum(group), files=len(group))
+        if code == KEPT:
+            tally.keep(sum(group), license_name, language, files=len(group))
         else:
-            tally.drop(REASONS[row["mark"]], amount[1], files=amount[0])
-    return [draft_documents(table.filter(pa.array(shard.marks == KEPT)))], tally
+            tally.drop(REASONS[code], sum(group), files=len(group))
+    # Bits of a buffer: `pa.array` imports pandas where there is one, for 0.1 s.
+    bits = np.packbits(shard.marks == KEPT, bitorder="little")
+    kept = pa.Array.from_buffers(pa.bool_(), table.num_rows, [None, pa.py_buffer(bits)])
+    return [draft_documents(table.filter(kept))], tally
