@@ -36,7 +36,7 @@ JOIN_S_A_PAIR = 0.48e-6
 
 PAIRS_A_DOCUMENT = 34.0
 """Of the same corpus, which is worse than most: C++ headers, and libraries in several copies. The
-Python files of an installation have 2.2 (`components/dedup/README.md`)."""
+Python files of one installation had 2.2 (33,713 pairs of 15,108 files)."""
 
 DECONTAMINATION_MB = 33.0
 """`python -m benchmarks.decontamination 300`: the whole step, HumanEval and the easy set."""

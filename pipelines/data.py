@@ -181,6 +181,8 @@ def _export(argv: Sequence[str]) -> int:
             f"expected an empty folder for --out, got {held[0]!r} in {out.uri}: give another"
         )
     for entry in artifact.part(DOCUMENTS):
+        if not entry.rows:
+            continue  # an archive of nothing is taken for a damaged one
         name = f"{entry.index:05d}{ARCHIVE_SUFFIX}"
         out.create(name, spell_archive(read_documents(artifact, entry).to_pylist()))
         _write(f"{out.uri}/{name}  {entry.rows:,} files")

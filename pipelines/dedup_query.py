@@ -20,7 +20,9 @@ def run_dedup_query(argv: Sequence[str]) -> int:
         "LSH proposes, exact Jaccard similarity decides.",
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="source files to ask for"
+    )
     parser.add_argument(
         "--documents",
         required=True,
@@ -31,10 +33,15 @@ def run_dedup_query(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--threshold",
         metavar="SHARE",
-        help="least similarity that is listed (default: the one that the corpus was made with)",
+        help="least similarity that is listed (default: the one that the corpus was made with; "
+        "below it more and more documents are missed)",
     )
     parser.add_argument("--limit", type=int, default=10, metavar="N", help="matches for each file")
     arguments = parser.parse_known(argv)
+    if arguments.limit < 1:
+        raise ConfigError(
+            f"expected --limit of at least 1, got {arguments.limit} in codekiln dedup-query"
+        )
     documents = Artifact.open(arguments.documents, kind=DOCUMENTS)
     # By name: what it works with must not load when other commands print their help.
     query = importlib.import_module("components.dedup.query")

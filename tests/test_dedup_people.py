@@ -103,6 +103,17 @@ def test_a_query_reaches_every_document_that_near_dedup_would_join(near: Any):
     assert corpus.find_matches(b"too short", 0.7) == []
 
 
+def test_a_query_finds_the_exact_copy_of_a_text_too_short_for_ngrams(
+    documents_of: Any, document: Any
+):
+    corpus = Corpus(
+        documents_of([document("a.py", "import os"), document("b.py", "")]), DedupConfig()
+    )
+    (match,) = corpus.find_matches(b"import os", 0.7)
+    assert (match.path, match.similarity) == ("a.py", 1.0)
+    assert corpus.find_matches(b"import  os", 0.7) == []
+
+
 def test_a_query_says_in_one_line_what_is_wrong(near: Any, tmp_path: Path, capsys: Any):
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe")
@@ -112,6 +123,7 @@ def test_a_query_says_in_one_line_what_is_wrong(near: Any, tmp_path: Path, capsy
         ((tmp_path / "none.py", *documents), "FileNotFoundError"),
         ((binary, "--documents", tmp_path), "finished artifact"),
         ((binary, *documents, "--threshold", "nine"), "--threshold above 0 and at most 1"),
+        ((binary, *documents, "--limit", "0"), "--limit of at least 1"),
     ):
         code, out, err = ask(capsys, *arguments)
         assert code != 0

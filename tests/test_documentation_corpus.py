@@ -78,7 +78,7 @@ def test_every_command_runs_and_the_archive_reads_back(
         name, *arguments = command.split()
         assert name == "codekiln"
         assert run("-m", "pipelines.cli", *arguments)
-    assert len(list((tmp_path / "archive").iterdir())) == 2
+    assert len(list((tmp_path / "out" / "archive").iterdir())) == 2
     read = run("-c", blocks("python")[1])
     assert read.splitlines() == [
         f"{row['repo']} {row['path']} {row['stars']} {len(row['content'])}"
@@ -90,14 +90,13 @@ def test_every_command_runs_and_the_archive_reads_back(
 def test_the_corpus_opens_in_datasets_whole_and_streamed(
     run: Any, corpus: dict[str, Artifact]
 ) -> None:
-    uri = corpus["DOCUMENTS"].storage.uri
     rows = lines_of(corpus["DOCUMENTS"])
     check = f"""
 assert len(rows) == {len(rows)} == sum(1 for _ in streamed)
 assert rows[11]["content"] == {rows[11]["content"]!r}
 assert [row["path"] for row in streamed] == rows["path"][:]
 """
-    program = f"DOCUMENTS = {uri!r}\n{blocks('python')[0]}{check}"
+    program = f"{blocks('python')[0]}{check}"
     first, second = run("-W", "error", "-c", program).splitlines()[-2:]
     row = rows[0]
     assert first == f"{row['repo']} {row['path']} {row['license']} {len(row['content'])}"

@@ -1,5 +1,6 @@
 """Ask a finished corpus for copies of a file: datasketch's LSH proposes, exact Jaccard decides."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,20 @@ class Corpus:
         self._index = MinHashLSH(
             num_perm=config.num_permutations, params=(config.bands, config.rows)
         )
+        self._places: dict[str, tuple[int, int]] = {}
         for shard, entry in enumerate(self._entries):
-            texts = Texts.of_column(read_documents(documents, entry, ["content"])["content"])
+            table = read_documents(documents, entry, ["content", "sha256"])
+            for row, sha256 in enumerate(table["sha256"].to_pylist()):
+                self._places.setdefault(sha256, (shard, row))
+            texts = Texts.of_column(table["content"])
             rows, signatures = _sign_rows(texts, config)
             for row, signature in zip(rows.tolist(), signatures, strict=True):
                 self._index.insert((shard, row), self._minhash(signature), check_duplication=False)
 
     def find_matches(self, content: bytes, threshold: float) -> list[Match]:
         """The documents that reach a similarity, the most similar first.
+
+        A text with fewer words than an n-gram has only an exact copy, as in the dedup step.
 
         Args:
             content: UTF-8 text.
@@ -65,20 +72,25 @@ class Corpus:
         config = self._config
         asked = gram_sets([content], config.ngram_words, config.splitter)
         if not len(asked.hashes):
-            return []
+            place = self._places.get(hashlib.sha256(content).hexdigest())
+            return [self._match(*place, 1.0)] if place else []
         (signature,) = sign(asked, config.num_permutations, config.seed)
         found = self._index.query(self._minhash(signature))
         matches = []
         for shard in sorted({shard for shard, _ in found}):
             rows = np.array(sorted(row for other, row in found if other == shard))
-            table = read_documents(self._documents, self._entries[shard], [*NAMES, "content"])
+            table = read_documents(self._documents, self._entries[shard], ["content"])
             rivals = _hash_rows(Texts.of_column(table["content"]), rows, config)
             similarities = _similarities(asked, rivals)
             for row, similarity in zip(rows.tolist(), similarities, strict=True):
                 if similarity >= threshold:
-                    names = {name: table[name][row].as_py() for name in NAMES}
-                    matches.append(Match(similarity=similarity, **names))
+                    matches.append(self._match(shard, row, similarity))
         return sorted(matches, key=lambda match: (-match.similarity, match.repo, match.path))
+
+    def _match(self, shard: int, row: int, similarity: float) -> Match:
+        table = read_documents(self._documents, self._entries[shard], NAMES)
+        names = {name: table[name][row].as_py() for name in NAMES}
+        return Match(similarity=similarity, **names)
 
     def _minhash(self, signature: Signatures) -> MinHash:
         return MinHash(

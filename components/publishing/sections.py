@@ -46,7 +46,8 @@ def draw_lead(facts: Facts) -> str:
     sentence = (
         f"A GPT-Neo of {spell_count(measures['parameters'])} parameters and {shape['num_layers']} "
         f"layers, {describe_start(facts)} on {spell_bytes(corpus.splits['training'][1])} of "
-        f"{' and '.join(names) or 'code'} from {len(corpus.repositories):,} repositories."
+        f"{' and '.join(names) or 'code'}. {len(corpus.repositories):,} repositories in all, "
+        "those held out included."
     )
     tiles = "".join(
         f"<div><dt>{escape_html(name)}</dt><dd>{escape_html(value)}</dd>"

@@ -33,7 +33,7 @@ from components.stage.indexed import IndexedEngine, LocalLauncher
 from components.stage.lifeline import SUPERVISOR_VARIABLE
 from components.stage.progress import start_logging
 from components.stage.step import Report, Step
-from components.stage.summary import funnel_markdown
+from components.stage.summary import funnel_line, funnel_markdown
 
 SUMMARY_NAME = "summary.md"
 PAGE_NAME = "page.html"
@@ -112,7 +112,8 @@ def execute(
         shutil.rmtree(storage.scratch())
     artifact = Artifact.open(storage.uri, kind=step.kind)
     level = logging.DEBUG if SUPERVISOR_VARIABLE in os.environ else logging.INFO
-    log.log(level, "%s %s", "reused" if reused else "made", storage.uri)
+    line = funnel_line(artifact.manifest.tally)
+    log.log(level, "%s %s%s", "reused" if reused else "made", storage.uri, f": {line}" * bool(line))
     _fill_folder(folder, artifact, reused)
     return Outcome(artifact=artifact, reused=reused)
 

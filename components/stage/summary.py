@@ -32,6 +32,17 @@ def funnel_markdown(tally: Tally, measures: Mapping[str, float]) -> str:
     return "\n".join(parts)
 
 
+def funnel_line(tally: Tally) -> str:
+    """The documents through a step in a few words; empty where it takes none in."""
+    if "files_in" not in tally.counts:
+        return ""
+    largest = sorted(tally.drops.items(), key=lambda item: (-item[1][0], item[0]))
+    dropped = ", ".join(f"{reason} {files:,}" for reason, (files, _) in largest)
+    kept = tally.counts.get("files", 0)
+    line = f"{tally.counts['files_in']:,} files in, {kept:,} kept"
+    return f"{line} (dropped: {dropped})" if dropped else line
+
+
 def format_number(value: float) -> str:
     """A number for people: whole ones with thousands separators, others with four digits."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
