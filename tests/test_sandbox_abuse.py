@@ -1,5 +1,6 @@
 """No program of the abuse list passes, harms the worker or the next program, or leaves anything."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_a_program_is_contained_and_the_next_one_passes(
     worker: WorkerProcess, abuse: Abuse, tmp_path: Path
 ) -> None:
     assert worker.process is not None
-    before, shared = worker.process.pid, sorted(os.listdir("/dev/shm"))
+    before = worker.process.pid
     for folder in (tmp_path, *tmp_path.parents):
         if folder.name.startswith("pytest-"):
             folder.chmod(0o777)
@@ -49,8 +50,17 @@ def test_a_program_is_contained_and_the_next_one_passes(
     assert worker.process is not None
     assert worker.process.pid == before, "the worker died"
     assert _descendants_of(before) <= 2
-    assert sorted(os.listdir("/dev/shm")) == shared
     assert not [path for path in Path(worker.folder).glob("level-*/*") if path.name != "dev"]
+
+
+def test_shared_memory_is_out_of_reach_from_level_2_on(worker: WorkerProcess) -> None:
+    name = f"/dev/shm/codekiln-test-{os.getpid()}"
+    code = f"    return x + 1\nopen({name!r}, 'w').close()\n"
+    verdict = worker.run(dataclasses.replace(GOOD, completion=code)).verdict
+    left = os.path.exists(name)
+    Path(name).unlink(missing_ok=True)
+    if worker.level >= "L2":
+        assert (verdict, left) == ("failed", False)
 
 
 def _descendants_of(pid: int) -> int:
