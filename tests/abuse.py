@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from components.sandbox.supervision import Program
 
 PROMPT = 'def f(x):\n    """Return x plus one."""\n'
-TEST = "def check(candidate):\n    assert candidate(1) == 2\n    assert abs(candidate(41) - 42) < 1e-9\n"
+TEST = (
+    "def check(candidate):\n"
+    "    assert candidate(1) == 2\n    assert abs(candidate(41) - 42) < 1e-9\n"
+)
 GOOD = Program(PROMPT, "    return x + 1\n", TEST, "f")
 
 
@@ -69,7 +72,7 @@ ABUSES = (
     _abuse(
         "write a verdict to every descriptor",
         "import os\nfor fd in range(64):\n"
-        "    try: os.write(fd, b'[\"passed\", \"\"]\\n')\n    except OSError: pass\nos._exit(0)\n",
+        '    try: os.write(fd, b\'["passed", ""]\\n\')\n    except OSError: pass\nos._exit(0)\n',
         "failed",
         "output",
     ),

@@ -57,6 +57,7 @@ def main() -> None:
         wall_s=arguments.wall_s,
         memory_bytes=arguments.memory_bytes,
         file_bytes=arguments.file_bytes,
+        keep_user=arguments.keep_user,
     )
     base = arguments.folder or tempfile.mkdtemp(prefix=PREFIX)
     os.chmod(base, 0o711)
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--floor", choices=LEVELS, default="L2", help="refuse to run below it")
     parser.add_argument("--ceiling", choices=LEVELS, default="L4", help="do not go above it")
     parser.add_argument("--folder", help="an empty folder for the programs' files")
+    parser.add_argument("--keep-user", action="store_true", help="let root run them as root")
     parser.add_argument("--parent-pid", type=int, help="end when this process is not the parent")
     parser.add_argument(
         "--prove-no-network",

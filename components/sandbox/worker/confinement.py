@@ -36,6 +36,8 @@ class Limits:
     wall_s: float
     memory_bytes: int
     file_bytes: int
+    keep_user: bool = False
+    """Whether root runs programs as root: to test what only then can happen."""
 
 
 @dataclass(frozen=True, kw_only=True)

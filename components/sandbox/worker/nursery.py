@@ -23,9 +23,11 @@ from typing import Any, NoReturn
 from components.sandbox.worker.confinement import UNPRIVILEGED_ID, Cage, Limits, confine
 from components.sandbox.worker.landlock import landlock_version, make_ruleset
 from components.sandbox.worker.namespaces import LIBRARIES, SCRATCH, enter_small_root
+from components.sandbox.worker.seccomp import filter_template
 from components.sandbox.worker.sides import become_model, become_test
 from components.sandbox.worker.system import (
     LINUX,
+    MACHINE,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     process_control,
@@ -95,11 +97,13 @@ def set_up(level: int, limits: Limits, folder: str, namespaced: bool) -> Cage:
         folder=scratch,
         ruleset=ruleset,
         filtered=level >= 1,
-        unprivileged=can_drop_user(scratch),
+        unprivileged=not limits.keep_user and can_drop_user(scratch),
     )
     if cage.unprivileged and not namespaced:
         os.chown(scratch, UNPRIVILEGED_ID, UNPRIVILEGED_ID)
     process_control(PR_SET_DUMPABLE, 0)
+    if cage.filtered:
+        filter_template(MACHINE)  # made once, inherited
     gc.collect()
     gc.freeze()
     _prove(cage, namespaced)

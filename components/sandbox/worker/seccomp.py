@@ -8,6 +8,7 @@ generic one, which arm64 has (a test compares both with the kernel's headers).
 
 import ctypes
 import errno
+import functools
 import struct
 
 from components.sandbox.worker.system import (
@@ -157,10 +158,13 @@ KILL_PROCESS, ERRNO, ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 NUMBER_OFFSET, ARCH_OFFSET, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
 
 SECCOMP_MODE_FILTER = 2
+PID_MARK = 0x7FFFFFF7
+"""No process has this id: Linux' are below 2**22."""
 
 
-def filter_program(machine: str, pid: int) -> bytes:
-    """The BPF program of an architecture for the process of an id.
+@functools.cache
+def filter_template(machine: str) -> bytes:
+    """The BPF program of an architecture, with PID_MARK where the process's own id belongs.
 
     Raises:
         KeyError: an architecture without a table.
@@ -189,12 +193,22 @@ def filter_program(machine: str, pid: int) -> bytes:
         (LOAD, 0, 0, NUMBER_OFFSET),
     ]
     for number in (numbers[column] for numbers in OF_ITSELF.values()):
-        rules += _where(number, FIRST_ARGUMENT, (pid,))
+        rules += _where(number, FIRST_ARGUMENT, (PID_MARK,))
     # Its own limits: they can only be lowered, or raised to the hard ones.
-    rules += _where(PRLIMIT64[column], FIRST_ARGUMENT, (0, pid))
+    rules += _where(PRLIMIT64[column], FIRST_ARGUMENT, (0, PID_MARK))
     rules += _where(IOCTL[column], SECOND_ARGUMENT, (TCGETS, FIOCLEX, FIONCLEX))
     rules += [refuse]
     return b"".join(struct.pack("HBBI", *rule) for rule in rules)
+
+
+def filter_program(machine: str, pid: int) -> bytes:
+    """The BPF program of an architecture for the process of an id.
+
+    Raises:
+        KeyError: an architecture without a table.
+    """
+    mark = struct.pack("HBBI", EQUAL, 0, 1, PID_MARK)
+    return filter_template(machine).replace(mark, struct.pack("HBBI", EQUAL, 0, 1, pid))
 
 
 def _where(number: int, offset: int, values: tuple[int, ...]) -> list[tuple[int, int, int, int]]:

@@ -82,9 +82,7 @@ def _load_model(source: str, entry_point: str) -> Any:
     return module.__dict__[entry_point]
 
 
-def _answer(
-    function: Any, request: Any, replies: int, write: Callable[[int, bytes], int]
-) -> None:
+def _answer(function: Any, request: Any, replies: int, write: Callable[[int, bytes], int]) -> None:
     """Call the function once and send what it returned, and what it made of its arguments."""
     arguments, named = from_json(request)
     try:

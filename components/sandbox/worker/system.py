@@ -58,7 +58,7 @@ def process_control(option: int, value: int) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    """mount(2)."""
+    """Mount something; as mount(2)."""
     texts = [text.encode() for text in (source, target, kind)]
     checked("mount", *texts, ctypes.c_ulong(flags), options.encode())
 
