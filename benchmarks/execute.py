@@ -32,7 +32,7 @@ def main() -> None:
     problems = load_benchmark("humaneval").problems
     completions = [
         (problem, f"{problem.canonical_solution}\n# {copy}\n")
-        for copy, problem in itertools.product(range(copies), problems)
+        for problem, copy in itertools.product(problems, range(copies))
     ]
     programs = [program_of(*pair) for pair in completions]
     assert len(set(programs)) == len(programs)
@@ -98,8 +98,10 @@ def run_codekiln(programs: list[Program], workers: int, num_failing: int = 0) ->
         with WorkerProcess(config) as worker:
             return sum(worker.run(program).verdict != "passed" for program in part)
 
+    size = -(-len(programs) // workers)
+    parts = [programs[start : start + size] for start in range(0, len(programs), size)]
     with ThreadPoolExecutor(workers) as pool:
-        failed = sum(pool.map(run, [programs[n::workers] for n in range(workers)]))
+        failed = sum(pool.map(run, parts))
     assert failed == num_failing, f"codekiln: {failed} fail, expected {num_failing}"
 
 

@@ -1,7 +1,7 @@
 """The process that programs are forked from: it never sees a text, and cleans up after each.
 
-It talks to the server over a socket. A byte with a descriptor asks for the two processes of a
-program; a number of seconds then asks for their end. In namespaces of its own it is the first
+It talks to the server over a socket. A byte with a descriptor asks for the process of a model's
+code, and one of its test where there is none; `END` then asks for their end. In namespaces of its own it is the first
 process there: what it kills is everything.
 """
 
@@ -18,6 +18,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from components.sandbox.worker.confinement import UNPRIVILEGED_ID, Cage, Limits, confine
@@ -45,6 +46,9 @@ FILES_OF_FOLDER = 4
 
 CLEANING_S = 10.0
 POLL_S = 0.002
+END = struct.Struct("<d?")
+"""How long to wait for the model's own end, and whether the test's process stays."""
+
 SECCOMP, LANDLOCK = 1, 2
 """What a confined process found to hold, as bits of its exit code."""
 
@@ -163,7 +167,10 @@ def _what_holds() -> int:
     try:
         socket.socket(socket.AF_UNIX).close()
     except PermissionError:
-        held |= SECCOMP
+        try:
+            os.fork()
+        except PermissionError:
+            held |= SECCOMP
     try:
         os.listdir("/proc")
     except OSError as error:
@@ -172,23 +179,50 @@ def _what_holds() -> int:
     return held
 
 
+@dataclass
+class TestProcess:
+    """The process of a problem's test; it serves the samples of the problem one after another."""
+
+    pid: int
+    control: socket.socket
+
+
 def serve(server: socket.socket, cage: Cage, namespaced: bool) -> None:
     """Start and end programs until the server hangs up."""
+    test: TestProcess | None = None
     while True:
         data, descriptors, _flags, _address = socket.recv_fds(server, 1, 1)
         if not data:
             return
-        model, test = start_program(cage, descriptors[0])
-        wait_s = server.recv(8, socket.MSG_WAITALL)
-        if len(wait_s) < 8:
+        if test and data != b"R":
+            end_all(test, namespaced)
+            test = None
+        test = test or start_test(cage)
+        model = start_model(cage, test, descriptors[0])
+        command = server.recv(END.size, socket.MSG_WAITALL)
+        if len(command) < END.size:
             return
-        endings = end_program(model, test, struct.unpack("<d", wait_s)[0], namespaced)
+        wait_s, keep = END.unpack(command)
+        endings = end_model(model, wait_s)
+        if not keep:
+            endings["test"] = end_all(test, namespaced)
+            test = None
         empty_folder(cage.folder)
         server.sendall(json.dumps(endings).encode() + b"\n")
 
 
-def start_program(cage: Cage, job: int) -> tuple[int, int]:
-    """Fork the model's process and the test's; returns their ids."""
+def start_test(cage: Cage) -> TestProcess:
+    """Fork the process of a test."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        become_test(replace(cage, trusted=True), theirs)
+    theirs.close()
+    return TestProcess(pid, ours)
+
+
+def start_model(cage: Cage, test: TestProcess, job: int) -> int:
+    """Fork the process of a model's code and hand its pipes to the test's; returns its id."""
     calls_in, calls_out = os.pipe()
     replies_in, replies_out = os.pipe()
     model = os.fork()
@@ -196,52 +230,50 @@ def start_program(cage: Cage, job: int) -> tuple[int, int]:
         become_model(cage, calls_in, replies_out)
     os.close(calls_in)
     os.close(replies_out)
-    test = os.fork()
-    if test == 0:
-        become_test(cage, job, calls_out, replies_in)
-    for descriptor in (calls_out, replies_in, job):
+    ends = (job, calls_out, replies_in)
+    with contextlib.suppress(OSError):  # where it ended, the server sees the job's socket close
+        socket.send_fds(test.control, [b"R"], ends)
+    for descriptor in ends:
         os.close(descriptor)
-    return model, test
+    return model
 
 
-def end_program(model: int, test: int, wait_s: float, namespaced: bool) -> dict[str, Any]:
-    """Kill and reap all processes but this one.
+def end_model(model: int, wait_s: float) -> dict[str, Any]:
+    """Kill and reap the process of a model's code; the filter lets it have no other.
 
     Args:
-        model: process of the model's code.
-        test: process of the test.
-        wait_s: how long to wait for the model's own end first.
-        namespaced: whether this is the first process of its pid namespace.
+        model: its id.
+        wait_s: how long to wait for its own end first.
 
     Returns:
-        How the two ended, and whether the model's did by itself.
+        How it ended, and whether by itself.
     """
     deadline = time.monotonic() + wait_s
-    found: dict[int, Any] = {}
-    while wait_s and model not in found and time.monotonic() < deadline:
+    pid, status, usage = os.wait4(model, os.WNOHANG)
+    while not pid and time.monotonic() < deadline:
+        time.sleep(POLL_S)
         pid, status, usage = os.wait4(model, os.WNOHANG)
-        if pid:
-            found[pid] = (status, usage)
-        else:
-            time.sleep(POLL_S)
-    by_itself = model in found
+    by_itself = pid != 0
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(model, signal.SIGKILL)
+    if not pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(model, signal.SIGKILL)
+        pid, status, usage = os.wait4(model, 0)
+    return {"by_itself": by_itself, "model": _ending(status, usage)}
+
+
+def end_all(test: TestProcess, namespaced: bool) -> list[float]:
+    """Kill and reap every process but this one; returns how the test's ended."""
+    test.control.close()
     if namespaced:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
-    for pid in (model, test):
-        if pid not in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            found[pid] = (status, usage)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(test.pid, signal.SIGKILL)
+    _, status, usage = os.wait4(test.pid, 0)
     _reap_the_rest()
-    return {
-        "by_itself": by_itself,
-        "model": _ending(*found[model]),
-        "test": _ending(*found[test]),
-    }
+    return _ending(status, usage)
 
 
 def _ending(status: int, usage: Any) -> list[float]:

@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "writev": (20, 66),
     "access": (21, None),
     "pipe": (22, None),
+    "recvmsg": (47, 212),
     "dup": (32, 23),
     "dup2": (33, None),
     "dup3": (292, 24),

@@ -15,7 +15,7 @@ from typing import Any
 
 from components.sandbox.worker.confinement import UNPRIVILEGED_ID, Limits
 from components.sandbox.worker.namespaces import enter_namespaces, write_maps
-from components.sandbox.worker.nursery import run_nursery
+from components.sandbox.worker.nursery import END, run_nursery
 from components.sandbox.worker.system import LINUX, PR_SET_PDEATHSIG, process_control
 
 GVISOR_KERNEL = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
@@ -24,6 +24,7 @@ GVISOR_KERNEL = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 MAX_SOURCE_BYTES = 2**20
 MAX_MESSAGE_BYTES = 4096
 MAX_DETAIL_CHARACTERS = 100
+LATE = ("timeout", "wall")
 SET_UP_S = 60.0
 CLEANING_S = 20.0
 
@@ -63,6 +64,9 @@ class Nursery:
 
     refused: dict[str, str] = field(default_factory=dict)
     """Why the levels above it are not reached."""
+
+    tested: tuple[str, str, str] | None = None
+    """Prompt, test and entry point that the test's process is for; None where there is none."""
 
 
 def is_gvisor() -> bool:
@@ -187,33 +191,34 @@ def run_program(nursery: Nursery, program: Program, limits: Limits) -> tuple[str
     """
     if len(json.dumps(program.completion)) > MAX_SOURCE_BYTES:
         return "output", "completion size"
+    tested = (program.prompt, program.test, program.entry_point)
+    again = nursery.tested == tested
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             try:
-                socket.send_fds(nursery.channel, [b"R"], [theirs.fileno()])
+                socket.send_fds(nursery.channel, [b"R" if again else b"N"], [theirs.fileno()])
             except OSError:
                 raise NurseryError("the nursery ended") from None
         deadline = time.monotonic() + limits.wall_s
         message = exchange(ours, _job(program), deadline)
     verdict, detail = read_message(message)
     wait_s = max(deadline - time.monotonic(), 0.0) if verdict == "gone" else 0.0
+    # Without the filter anything may have been started, and all must go.
+    keep = verdict in ("passed", "failed") and nursery.level >= 1
+    nursery.tested = tested if keep else None
     try:
-        nursery.channel.sendall(struct.pack("<d", wait_s))
+        nursery.channel.sendall(END.pack(wait_s, keep))
     except OSError:
         raise NurseryError("the nursery ended") from None
     endings = _read_answer(nursery.channel, wait_s + CLEANING_S)
     if "error" in endings:
         raise NurseryError(endings["error"])
     if verdict == "gone":
-        return judge_end(endings["model"], limits) if endings["by_itself"] else _late(endings)
+        return judge_end(endings["model"], limits) if endings["by_itself"] else LATE
     if verdict:
         return verdict, detail
-    return judge_end(endings["test"], limits) if message == b"" else _late(endings)
-
-
-def _late(_endings: dict[str, Any]) -> tuple[str, str]:
-    return "timeout", "wall"
+    return judge_end(endings["test"], limits) if message == b"" else LATE
 
 
 def _job(program: Program) -> bytes:

@@ -7,9 +7,13 @@ a process that never saw a text, and is sent its own alone.
 
 import builtins
 import errno
+import functools
 import json
+import math
 import os
+import random
 import resource
+import socket
 import sys
 import types
 from collections.abc import Callable
@@ -208,16 +212,39 @@ def _exception_of(name: str) -> BaseException:
     return type(name or "Error", (RaisedInModelError,), {})()
 
 
-def become_test(cage: Cage, job: int, calls: int, replies: int) -> NoReturn:
-    """Run a problem's test in this forked process and send the verdict."""
+def become_test(cage: Cage, control: socket.socket) -> NoReturn:
+    """Run a problem's test for one program after another, as long as the nursery wants.
+
+    Each time it is sent the server's socket and its ends of the two pipes to the model's process.
+    The test's module is made anew for every program, and `random` seeded; only compiled code stays.
+    """
     try:
-        confine(cage, (job, calls, replies))
-        problem = receive_frame(job, MAX_JOB_BYTES)
-        verdict, detail = judge_by_test(problem, Stub(calls, replies))
-        os.write(job, json.dumps([verdict, detail]).encode() + b"\n")
-        os._exit(0)
+        confine(cage, (control.fileno(),))
+        while True:
+            data, descriptors, _flags, _address = socket.recv_fds(control, 1, 3)
+            if not data:
+                os._exit(0)
+            _renew_cpu_limit(cage.limits.cpu_s)
+            random.seed(0)
+            job, calls, replies = descriptors
+            problem = receive_frame(job, MAX_JOB_BYTES)
+            verdict, detail = judge_by_test(problem, Stub(calls, replies))
+            os.write(job, json.dumps([verdict, detail]).encode() + b"\n")
+            for descriptor in descriptors:
+                os.close(descriptor)
     finally:
         os._exit(1)
+
+
+def _renew_cpu_limit(cpu_s: int) -> None:
+    """Give this process the limit again, beyond what it has used; the hard limit stays."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = usage.ru_utime + usage.ru_stime
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = math.ceil(used) + cpu_s
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+    )
 
 
 def judge_by_test(problem: dict[str, str], stub: Stub) -> Fault:
@@ -248,15 +275,22 @@ def _load_test(prompt: str, test: str) -> dict[str, Any]:
     """
     module = types.ModuleType(TEST_NAME)
     sys.modules[TEST_NAME] = module
+    exec(_compile_prompt(prompt), module.__dict__)
+    exec(_compile_test(test), module.__dict__)
+    return module.__dict__
+
+
+@functools.lru_cache(maxsize=1)
+def _compile_prompt(prompt: str) -> types.CodeType:
     lines = prompt.split("\n")
     candidates = [prompt, f"{prompt}\n    pass\n", f"{prompt}\n        pass\n"]
-    candidates += ["\n".join(lines[:count]) for count in range(len(lines) - 1, -1, -1)]
+    candidates += ["\n".join(lines[:count]) for count in range(len(lines) - 1, 0, -1)]
     for candidate in candidates:
-        try:
-            code = compile(candidate, TEST_NAME, "exec")
-        except SyntaxError:
-            continue
-        exec(code, module.__dict__)
-        break
-    exec(compile(test, TEST_NAME, "exec"), module.__dict__)
-    return module.__dict__
+        with suppress(SyntaxError):
+            return compile(candidate, TEST_NAME, "exec")
+    return compile("", TEST_NAME, "exec")
+
+
+@functools.lru_cache(maxsize=1)
+def _compile_test(test: str) -> types.CodeType:
+    return compile(test, TEST_NAME, "exec")
