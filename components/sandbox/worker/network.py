@@ -1,4 +1,4 @@
-"""Does anything answer that must not: metadata server, DNS, Kubernetes' API server, the internet?"""
+"""Does anything answer that must not: metadata server, DNS, API server, the internet?"""
 
 import os
 import random

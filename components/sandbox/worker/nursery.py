@@ -1,8 +1,8 @@
 """The process that programs are forked from: it never sees a text, and cleans up after each.
 
 It talks to the server over a socket. A byte with a descriptor asks for the process of a model's
-code, and one of its test where there is none; `END` then asks for their end. In namespaces of its own it is the first
-process there: what it kills is everything.
+code, and one of its test where there is none; `END` then asks for their end. In namespaces of its
+own it is the first process there: what it kills is everything.
 """
 
 import contextlib
@@ -35,10 +35,35 @@ from components.sandbox.worker.system import (
 )
 
 PRELOADED = (
-    "abc array bisect cmath collections copy ctypes dataclasses datetime decimal enum fractions "
-    "functools hashlib heapq inspect itertools json math numbers operator queue random re "
-    "statistics string textwrap typing"
-).split()
+    "abc",
+    "array",
+    "bisect",
+    "cmath",
+    "collections",
+    "copy",
+    "ctypes",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "inspect",
+    "itertools",
+    "json",
+    "math",
+    "numbers",
+    "operator",
+    "queue",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "textwrap",
+    "typing",
+)
 """Modules that HumanEval's prompts and models' completions import: loaded once, then forked."""
 
 FILES_OF_FOLDER = 4

@@ -101,7 +101,7 @@ def open_nursery(limits: Limits, base: str, ceiling: int) -> Nursery:
 
 
 def _start(limits: Limits, folder: str, level: int) -> tuple[int, socket.socket]:
-    """Fork the nursery, above level 2 in namespaces of its own; it says itself what became of it."""
+    """Fork the nursery, above level 2 in namespaces of its own; it says what became of it."""
     ours, theirs = socket.socketpair()
     ready_in, ready_out = os.pipe()
     mapped_in, mapped_out = os.pipe()

@@ -173,9 +173,9 @@ class Stub:
         kind, name = _two_texts(reply)
         if kind == "raised":
             raise _exception_of(name)
-        if kind == "type":
-            self._fail("failed", f"returned {name}")
-        self._fail(*_limit_fault(kind, name))
+        return self._fail(
+            *(("failed", f"returned {name}") if kind == "type" else _limit_fault(kind, name))
+        )
 
     def _exchange(self, request: Any) -> Any:
         if self.fault is not None:
@@ -208,7 +208,8 @@ def _exception_of(name: str) -> BaseException:
     found = getattr(builtins, name, None)
     if isinstance(found, type) and issubclass(found, BaseException):
         with suppress(TypeError):  # UnicodeError's need arguments
-            return found()
+            made: BaseException = found()
+            return made
     return type(name or "Error", (RaisedInModelError,), {})()
 
 

@@ -58,7 +58,7 @@ def process_control(option: int, value: int) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    """Mount something; as mount(2)."""
+    """Mount a file system, or change a mount."""
     texts = [text.encode() for text in (source, target, kind)]
     checked("mount", *texts, ctypes.c_ulong(flags), options.encode())
 

@@ -33,7 +33,7 @@ class ClosedError(Exception):
     """The other side is gone."""
 
 
-def to_json(value: object, depth: int = 0) -> Any:
+def to_json(value: Any, depth: int = 0) -> Any:
     """Spell a value.
 
     Raises:
@@ -43,10 +43,10 @@ def to_json(value: object, depth: int = 0) -> Any:
     if value is None or kind is bool or kind is float:
         return value
     if kind is str:
-        return _text(value)  # type: ignore[arg-type]
+        return _text(value)
     if kind is int:
-        short = value.bit_length() <= SHORT_INT_BITS  # type: ignore[attr-defined]
-        return value if short else {"i": hex(value)}  # type: ignore[call-overload]
+        short = value.bit_length() <= SHORT_INT_BITS
+        return value if short else {"i": hex(value)}
     if depth > MAX_DEPTH:
         raise UnsupportedTypeError("too deep")
     return _container(kind, value, depth + 1)
