@@ -114,7 +114,15 @@ def test_the_worker_refuses_where_an_api_server_answers() -> None:
             "KUBERNETES_SERVICE_PORT": str(server.getsockname()[1]),
         }
         done = subprocess.run(
-            [sys.executable, *"-P -S -B -m components.sandbox.worker --prove-no-network".split()],
+            [
+                sys.executable,
+                "-P",
+                "-S",
+                "-B",
+                "-m",
+                "components.sandbox.worker",
+                "--prove-no-network",
+            ],
             env=environment,
             input=b"",
             stdout=subprocess.PIPE,

@@ -208,9 +208,9 @@ def _exception_of(name: str) -> BaseException:
     found = getattr(builtins, name, None)
     if isinstance(found, type) and issubclass(found, BaseException):
         with suppress(TypeError):  # UnicodeError's need arguments
-            made: BaseException = found()
-            return made
-    return type(name or "Error", (RaisedInModelError,), {})()
+            return found()
+    named: type[BaseException] = type(name or "Error", (RaisedInModelError,), {})
+    return named()
 
 
 def become_test(cage: Cage, control: socket.socket) -> NoReturn:

@@ -1,5 +1,6 @@
 """Calls of the system that the standard library lacks, through ctypes; Linux only, else refused."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -52,8 +53,12 @@ def checked(name: str, *arguments: object) -> int:
 
 
 def process_control(option: int, value: int) -> None:
-    """prctl(2) where there is one; elsewhere nothing."""
-    if LINUX:
+    """Set an option of the process where the system knows it: gVisor does not know all.
+
+    What must hold is proved afterwards: no filter of system calls can be set by a process without
+    capabilities where `no_new_privs` is not.
+    """
+    with contextlib.suppress(OSError):
         checked("prctl", option, ctypes.c_ulong(value), *(ctypes.c_ulong(0),) * 3)
 
 
