@@ -68,6 +68,10 @@ class Execution(Config):
     that you trust. Verdicts do not depend on it; the level reached is in the artifact."""
 
 
+LOCAL_ONLY = frozenset({"allow_unsafe"})
+"""What a pipeline on Kubernetes has no parameter for."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What became of a step."""
