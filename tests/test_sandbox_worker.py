@@ -170,6 +170,17 @@ def test_a_worker_that_died_between_programs_costs_no_verdict() -> None:
         assert worker.run(GOOD) == Verdict("passed", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_any_process_of_a_worker_may_die_between_programs_and_no_verdict_is_lost() -> None:
+    with WorkerProcess(CONFIG) as worker:
+        assert worker.run(GOOD) == Verdict("passed", "")
+        for place in range(3):  # the guard of the namespaces, the nursery, the test's process
+            assert worker.process is not None
+            pids = _below(worker.process.pid)
+            os.kill(pids[min(place, len(pids) - 1)], signal.SIGKILL)
+            assert worker.run(GOOD) == Verdict("passed", "")
+
+
 def test_verdicts_do_not_depend_on_hash_seeds_or_on_the_random_state() -> None:
     code = (
         "    return None\nimport random\n"
@@ -257,7 +268,14 @@ def test_values_of_exact_builtin_types_travel_and_others_are_refused(
     )
     code = f"    return float('nan') if x else {values}\n"
     assert worker.run(program(code, check)) == Verdict("passed", "")
-    for text in ("range(3)", "type('L', (list,), {})()", "iter([])", "object", "True + 0 or f"):
+    for text in (
+        "range(3)",
+        "type('L', (list,), {})()",
+        "type('F', (float,), {})(2)",
+        "iter([])",
+        "object",
+        "True + 0 or f",
+    ):
         result = worker.run(program(f"    return {text}\n", "    candidate(1)\n"))
         assert result.verdict == ("passed" if text.startswith("True") else "failed"), text
 

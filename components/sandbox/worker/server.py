@@ -218,7 +218,14 @@ def run_program(nursery: Nursery, program: Program, limits: Limits) -> tuple[str
         return judge_end(endings["model"], limits) if endings["by_itself"] else LATE
     if verdict:
         return verdict, detail
-    return judge_end(endings["test"], limits) if message == b"" else LATE
+    if message != b"":
+        return LATE
+    # The test's process has no hard limit on processor time: who kills it is no program.
+    if os.WIFSIGNALED(int(endings["test"][0])) and (
+        os.WTERMSIG(int(endings["test"][0])) == signal.SIGKILL
+    ):
+        raise NurseryError("the test's process was killed from outside")
+    return judge_end(endings["test"], limits)
 
 
 def _job(program: Program) -> bytes:
