@@ -13,7 +13,7 @@ import yaml
 from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-from components.stage.execution import Execution
+from components.stage.execution import LOCAL_ONLY, Execution
 from pipelines.full import full
 from pipelines.recipes import Recipe
 
@@ -89,4 +89,5 @@ def pipeline_name(recipe: Recipe) -> str:
 def pipeline_parameters(recipe: Recipe, execution: Execution) -> dict[str, Any]:
     """The value of every parameter of the graph: a struct a step, then the flat scalars."""
     structs = {f"{step}_config": config.to_json() for step, config in recipe.steps().items()}
-    return {**structs, **execution.to_json()}
+    scalars = execution.to_json()
+    return {**structs, **{name: scalars[name] for name in scalars if name not in LOCAL_ONLY}}

@@ -17,13 +17,15 @@ from components.artifacts.errors import StepFailedError
 from components.artifacts.manifest import LOCATION_NAME
 from components.stage.command import EXIT_INTERRUPTED, say
 from components.stage.config import fields_of
-from components.stage.execution import ERROR_NAME, Execution
+from components.stage.execution import ERROR_NAME, LOCAL_ONLY, Execution
 from pipelines.compiling import pipeline_parameters, read_ir
 from pipelines.graph import Task, read_tasks
 from pipelines.processes import run_process
 from pipelines.runs import LOG_NAME, STEPS_NAME, Run
 
-EXECUTION_NAMES = tuple(field.name for field in fields_of(Execution))
+EXECUTION_NAMES = tuple(
+    field.name for field in fields_of(Execution) if field.name not in LOCAL_ONLY
+)
 
 
 def walk_graph(run: Run) -> None:
@@ -56,6 +58,8 @@ def _run_task(run: Run, task: Task, folders: dict[str, Path]) -> None:
         arguments += [f"--{name.replace('_', '-')}", str(folders[producer])]
     for name in EXECUTION_NAMES:
         arguments += [f"--{name.replace('_', '-')}", str(task.parameters[name])]
+    if run.execution.allow_unsafe:
+        arguments += ["--allow-unsafe", "true"]
     code = run_process(arguments)
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt

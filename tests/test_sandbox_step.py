@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
-from components.artifacts.errors import ArtifactError
+from components.artifacts.errors import ArtifactError, StepFailedError
 from components.artifacts.manifest import Manifest, digest_of_files
 from components.artifacts.rows import draft_rows, read_rows
 from components.artifacts.storage import open_storage
@@ -16,7 +16,13 @@ from components.artifacts.tally import Tally
 from components.problems.benchmark import load_benchmark
 from components.sandbox.config import SandboxConfig
 from components.sandbox.programs import cut_chunks
-from components.sandbox.supervision import Verdict, WorkerProcess, run_programs
+from components.sandbox.supervision import (
+    Program,
+    Verdict,
+    WorkerProcess,
+    refusal,
+    run_programs,
+)
 
 SamplesOf = Callable[[Sequence[Mapping[str, Any]]], Artifact]
 KIND = {
@@ -174,11 +180,56 @@ def test_chunks_hold_whole_problems_and_lose_none() -> None:
 def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def run(self: WorkerProcess, source: str) -> Verdict:
-        ran.append(source)
-        return Verdict("failed", source)
+    def run(self: WorkerProcess, program: Program) -> Verdict:
+        ran.append(program.completion)
+        return Verdict("failed", program.completion)
 
     monkeypatch.setattr(WorkerProcess, "run", run)
-    verdicts = run_programs(["a", "b", "a", "a", "b"], SandboxConfig())
+    programs = [Program("", text, "", "f") for text in ("a", "b", "a", "a", "b")]
+    verdicts = run_programs(WorkerProcess(SandboxConfig()), programs)
     assert [verdict.detail for verdict in verdicts] == ["a", "b", "a", "a", "b"]
     assert ran == ["a", "b"]
+
+
+def test_a_completion_of_100_megabytes_is_counted_and_costs_no_other_its_verdict(
+    make_step: Callable[..., Any], samples_of: SamplesOf
+) -> None:
+    rows = [_row("easy/0", 0, "#" * 10**8), _row("easy/0", 1, KIND["passed"])]
+    artifact = make_step("sandbox", {"samples": samples_of(rows)}, timeout_s=1).artifact
+    verdicts = [(row["verdict"], row["detail"]) for row in read_rows(artifact, "verdicts")]
+    assert verdicts == [("output", "completion size"), ("passed", "")]
+    counts = artifact.manifest.tally.counts
+    assert counts["problems_without_samples"] == len(load_benchmark("easy").problems) - 1
+
+
+def test_the_level_reached_stands_in_the_artifact_and_enters_no_key(
+    make_step: Callable[..., Any], samples_of: SamplesOf, tmp_path: Path
+) -> None:
+    samples = samples_of([_row("easy/0", 0, KIND["passed"])])
+    safe = make_step("sandbox", {"samples": samples}, data_root=str(tmp_path / "a")).artifact
+    assert safe.manifest.measures["isolation_level"] >= 2
+    assert "level L" in safe.storage.read("summary.md").decode()
+    assert "unsafe" not in json.dumps(safe.manifest.config)
+
+
+def test_below_the_floor_the_step_refuses_in_one_line_with_what_to_do() -> None:
+    line = refusal("L1", "L2", {"L3": "unshare: Operation not permitted"})
+    assert "\n" not in line
+    assert "apparmor_restrict_unprivileged_userns" in line
+    with (
+        WorkerProcess(SandboxConfig(), flags=("--ceiling", "L1")) as worker,
+        pytest.raises(StepFailedError, match="L2 or higher") as caught,
+    ):
+        worker.probe()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "row", [{**_row("easy/0", 0, ""), "completion": None}, _row("easy/0", 1, "")]
+)
+def test_a_sample_of_a_wrong_type_or_twice_is_refused_in_one_line(
+    make_step: Callable[..., Any], samples_of: SamplesOf, row: dict[str, Any]
+) -> None:
+    with pytest.raises(ArtifactError, match="row 2") as caught:
+        make_step("sandbox", {"samples": samples_of([_row("easy/0", 1, ""), row])})
+    assert "\n" not in str(caught.value)

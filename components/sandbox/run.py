@@ -11,7 +11,12 @@ from components.artifacts.tally import Tally
 from components.problems.benchmark import load_benchmarks
 from components.sandbox.config import SandboxConfig
 from components.sandbox.programs import Chunk, cut_chunks, sample_rows, selfcheck_rows
-from components.sandbox.supervision import run_programs
+from components.sandbox.supervision import (
+    DEFAULT_FLOOR,
+    UNSAFE_FLOOR,
+    WorkerProcess,
+    run_programs,
+)
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
 
@@ -23,11 +28,48 @@ with 64 the 1,076 programs of the tiny recipe are 18 chunks, enough to keep two 
 def run(
     inputs: Mapping[str, Artifact], output: ArtifactWriter, config: SandboxConfig, engine: Engine
 ) -> Report:
-    """Run every sample, and every problem's own solution and an empty one."""
-    chunks = plan_chunks(read_rows(inputs["samples"], "samples"), config)
-    work = functools.partial(run_chunk, config=config)
+    """Run every sample, and every problem's own solution and an empty one.
+
+    Raises:
+        StepFailedError: the machine does not isolate programs well enough.
+    """
+    samples = read_rows(inputs["samples"], "samples")
+    check_samples(samples)
+    chunks = plan_chunks(samples, config)
+    floor = UNSAFE_FLOOR if engine.allow_unsafe else DEFAULT_FLOOR
+    with WorkerProcess(config, floor) as worker:
+        worker.probe()  # before any work is handed out
+    work = functools.partial(run_chunk, config=config, floor=floor)
     tally = map_shards(engine, output, work, chunks, "programs")
     return Report(tally=tally, measures=measures_of(tally), markdown=_markdown(tally))
+
+
+def check_samples(samples: list[dict[str, Any]]) -> None:
+    """Refuse rows that no verdict can be given to.
+
+    Raises:
+        ArtifactError: a value of another type, or a sample twice.
+    """
+    seen: set[tuple[str, str, int]] = set()
+    for number, row in enumerate(samples, start=1):
+        for name, kind in (
+            ("benchmark", str),
+            ("task_id", str),
+            ("sample", int),
+            ("completion", str),
+        ):
+            if type(row.get(name)) is not kind:
+                raise ArtifactError(
+                    f"expected {name} to be {kind.__name__}, got {str(row.get(name))[:60]!r} in "
+                    f"row {number} of the samples: mend that row"
+                )
+        key = (row["benchmark"], row["task_id"], row["sample"])
+        if key in seen:
+            raise ArtifactError(
+                f"expected every sample once, got {key!r} again in row {number} of the samples: "
+                "number the samples of a problem"
+            )
+        seen.add(key)
 
 
 def plan_chunks(samples: list[dict[str, Any]], config: SandboxConfig) -> list[Chunk]:
@@ -59,15 +101,23 @@ def plan_chunks(samples: list[dict[str, Any]], config: SandboxConfig) -> list[Ch
     return chunks
 
 
-def run_chunk(chunk: Chunk, config: SandboxConfig) -> tuple[list[Draft], Tally]:
+def run_chunk(
+    chunk: Chunk, config: SandboxConfig, floor: str = DEFAULT_FLOOR
+) -> tuple[list[Draft], Tally]:
     """Run the programs of one chunk."""
     checks, samples = selfcheck_rows(chunk.problems), sample_rows(chunk)
-    verdicts = run_programs((program for _, program in [*checks, *samples]), config)
+    with WorkerProcess(config, floor) as worker:
+        verdicts = list(run_programs(worker, (program for _, program in [*checks, *samples])))
+        level = worker.level
     tally = Tally()
+    tally.count(f"chunks_at_{level}")
+    sampled = {sample["task_id"] for sample in chunk.samples}
+    tally.count("problems_without_samples", len(chunk.problems) - len(sampled))
     rows: dict[str, list[dict[str, Any]]] = {"selfcheck": [], "verdicts": []}
+    results = iter(verdicts)
     for part, programs in (("selfcheck", checks), ("verdicts", samples)):
         for row, _ in programs:
-            result = next(verdicts)
+            result = next(results)
             rows[part].append({**row, "verdict": result.verdict, "detail": result.detail})
             kind = row.get("kind", "samples")
             tally.count(f"{kind}_{result.verdict}")
@@ -80,7 +130,17 @@ def measures_of(tally: Tally) -> dict[str, float]:
     """The numbers of the step: samples, those that passed, and the self-check's."""
     names = ("samples", "samples_passed", "samples_infra_error", "distinct_programs")
     checks = ("canonical", "canonical_passed", "empty", "empty_passed")
-    return {name: float(tally.counts.get(name, 0)) for name in (*names, *checks)}
+    numbers = {name: float(tally.counts.get(name, 0)) for name in (*names, *checks)}
+    return numbers | {"isolation_level": float(reached_level(tally))}
+
+
+def reached_level(tally: Tally) -> int:
+    """The lowest level of isolation that any chunk ran at."""
+    prefix = "chunks_at_L"
+    return min(
+        (int(name.removeprefix(prefix)) for name in tally.counts if name.startswith(prefix)),
+        default=0,
+    )
 
 
 def _markdown(tally: Tally) -> str:
@@ -96,5 +156,6 @@ def _markdown(tally: Tally) -> str:
         "",
         f"Self-check: {counts.get('canonical_passed', 0):,} of {canonical:,} reference solutions "
         f"pass, {counts.get('empty_passed', 0):,} of {empty:,} empty completions pass.",
+        f"Isolation: level L{reached_level(tally)}.",
     ]
     return "\n".join(lines)

@@ -8,15 +8,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from components.artifacts.errors import StepFailedError
 from components.sandbox.config import SandboxConfig
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = "components.sandbox.worker"
+ROOT = Path(__file__).parents[2]
+"""What holds the worker's package."""
+
+DEFAULT_FLOOR = "L2"
+"""Below it the step refuses. Under gVisor a worker says L4 once its filter holds."""
+
+UNSAFE_FLOOR = "L0"
+START_S = 120.0
+EXIT_BELOW_FLOOR = 3
 GRACE_S = 20.0
 """How long past a program's wall-clock limit its verdict may take: start and cleaning included."""
 
@@ -24,6 +34,8 @@ ATTEMPTS = 2
 """A program that the worker died with is tried once more, in a new worker."""
 
 MAX_LINE_BYTES = 2**14
+MAX_COMPLETION_CHARACTERS = 2**20
+"""The worker refuses a completion whose JSON is longer than this, too."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,16 @@ class Verdict:
     """An exception's type, a signal or a limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A model's code and what it is tested with."""
+
+    prompt: str
+    completion: str
+    test: str
+    entry_point: str
+
+
 class WorkerDiedError(RuntimeError):
     """The worker ended, hung, or answered something else than a verdict."""
 
@@ -46,8 +68,16 @@ class WorkerProcess:
     """One worker, started when first asked and replaced when it dies. Use as a context manager."""
 
     config: SandboxConfig
+    floor: str = DEFAULT_FLOOR
+    """The lowest level of isolation, L0 to L4, that programs may run at."""
+
     flags: Sequence[str] = ()
     """Further flags of the worker."""
+
+    python: str = sys.executable
+    root: Path = ROOT
+    level: str = field(default="", init=False)
+    """What the last worker that started has reached."""
 
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
     folder: str = field(default="", init=False)
@@ -64,11 +94,33 @@ class WorkerProcess:
     ) -> None:
         self.stop()
 
-    def run(self, source: str) -> Verdict:
-        """The verdict of one program; `infra_error` where the worker died with it each time."""
+    def probe(self) -> str:
+        """Start the worker and say which level it reached.
+
+        Raises:
+            StepFailedError: below the floor, or it does not start; says what to do.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                self._started()
+            except WorkerDiedError as error:
+                self.stop(kill=True)
+                if attempt + 1 == ATTEMPTS:
+                    raise StepFailedError(
+                        f"expected the sandbox's worker to start, got {error}: run "
+                        f"`python -P -m {WORKER} --floor L0` by hand and read what it says"
+                    ) from None
+        return self.level
+
+    def run(self, program: Program) -> Verdict:
+        """The verdict of one program; `infra_error` where the worker died with it each time.
+
+        Raises:
+            StepFailedError: the machine does not reach the floor.
+        """
         for _ in range(ATTEMPTS):
             try:
-                return self._ask(source)
+                return self._ask(program)
             except (WorkerDiedError, BrokenPipeError):
                 self.stop(kill=True)
         return Verdict("infra_error", "the worker died")
@@ -101,27 +153,43 @@ class WorkerProcess:
             "--file-bytes": config.max_file_bytes,
             "--folder": self.folder,
             "--parent-pid": os.getpid(),
+            "--floor": self.floor,
         }
         flags = [str(part) for pair in limits.items() for part in pair]
         return subprocess.Popen(
-            [sys.executable, "-P", "-s", "-S", "-B", str(WORKER), *flags, *self.flags],
+            [self.python, "-P", "-s", "-S", "-B", "-m", WORKER, *flags, *self.flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONHASHSEED": "0"},
+            env={"PYTHONHASHSEED": "0", "PYTHONPATH": str(self.root)},
             bufsize=0,
         )
 
-    def _ask(self, source: str) -> Verdict:
+    def _started(self) -> "subprocess.Popen[bytes]":
+        """The worker, started where there is none, after its first line."""
         if self.process is None:
             self.process = self._start()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        line = json.dumps({"id": 0, "source": source}).encode() + b"\n"
+            assert self.process.stdout is not None
+            line = _read_line(self.process.stdout.fileno(), time.monotonic() + START_S)
+            try:
+                said = json.loads(line)
+                self.level = said["level"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise WorkerDiedError("something else than a level") from error
+            if self.level < self.floor:
+                self.stop(kill=True)
+                raise StepFailedError(refusal(self.level, self.floor, said.get("refused", {})))
+        return self.process
+
+    def _ask(self, program: Program) -> Verdict:
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = json.dumps({"id": 0, **asdict(program)}).encode() + b"\n"
         while line:
-            line = line[self.process.stdin.write(line) :]
+            line = line[process.stdin.write(line) :]
         wall_s = self.config.timeout_s * self.config.wall_factor
-        answer = _read_line(self.process.stdout.fileno(), time.monotonic() + wall_s + GRACE_S)
+        answer = _read_line(process.stdout.fileno(), time.monotonic() + wall_s + GRACE_S)
         try:
             value = json.loads(answer)
             return Verdict(value["verdict"], value["detail"])
@@ -142,11 +210,34 @@ def _read_line(descriptor: int, deadline: float) -> bytes:
     return line
 
 
-def run_programs(sources: Iterable[str], config: SandboxConfig) -> Iterator[Verdict]:
+def refusal(level: str, floor: str, refused: Mapping[str, str]) -> str:
+    """What is said, in one line, where a machine does not reach the floor."""
+    if sys.platform != "linux":
+        advice = "run this step in a Linux container"
+    else:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        advice = (
+            f"({reasons}) allow user namespaces (Ubuntu: sysctl -w "
+            "kernel.apparmor_restrict_unprivileged_userns=0), use a kernel with Landlock "
+            "(5.13 or later), or run in a gVisor pod"
+        )
+    return (
+        f"expected isolation level {floor} or higher for code of a model, got {level}: {advice}; "
+        "--allow-unsafe true runs programs as they are, only for ones that you trust"
+    )
+
+
+def run_programs(worker: WorkerProcess, programs: Iterable[Program]) -> Iterator[Verdict]:
     """The verdicts of programs in their order; equal programs run once."""
-    known: dict[str, Verdict] = {}
-    with WorkerProcess(config) as worker:
-        for source in sources:
-            if source not in known:
-                known[source] = worker.run(source)
-            yield known[source]
+    known: dict[Program, Verdict] = {}
+    for program in programs:
+        if program not in known:
+            known[program] = judge_program(worker, program)
+        yield known[program]
+
+
+def judge_program(worker: WorkerProcess, program: Program) -> Verdict:
+    """The verdict of one program; one too large to be sent is none that anybody meant to pass."""
+    if len(program.completion) > MAX_COMPLETION_CHARACTERS:
+        return Verdict("output", "completion size")
+    return worker.run(program)

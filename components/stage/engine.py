@@ -43,6 +43,10 @@ class Engine(Protocol):
     def joins_on_spark(self) -> bool:
         """Whether a join over all shards runs on Spark rather than in this process."""
 
+    @property
+    def allow_unsafe(self) -> bool:
+        """Whether programs of a model may run without isolation."""
+
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str
     ) -> Iterator[Result]:
@@ -55,10 +59,17 @@ class LocalEngine:
     A context manager: leaving it ends the workers.
     """
 
-    def __init__(self, workers: int, threads: int, joins_on_spark: bool = False) -> None:
+    def __init__(
+        self,
+        workers: int,
+        threads: int,
+        joins_on_spark: bool = False,
+        allow_unsafe: bool = False,
+    ) -> None:
         self.workers = workers
         self.threads = threads
         self.joins_on_spark = joins_on_spark
+        self.allow_unsafe = allow_unsafe
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "LocalEngine":

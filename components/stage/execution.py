@@ -63,6 +63,14 @@ class Execution(Config):
     """Who does the work: `local`, worker processes; `indexed`, one process an index, as the pods of
     a Kubernetes Indexed Job; `spark`, as `local`, and the join of near-dedup on Spark."""
 
+    allow_unsafe: bool = False
+    """Whether the sandbox runs programs on a machine that cannot isolate them: only for programs
+    that you trust. Verdicts do not depend on it; the level reached is in the artifact."""
+
+
+LOCAL_ONLY = frozenset({"allow_unsafe"})
+"""What a pipeline on Kubernetes has no parameter for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
@@ -165,8 +173,13 @@ def make_engine(execution: Execution, storage: Storage) -> LocalEngine | Indexed
     workers, threads = execution.workers or num_cores(), execution.threads or num_cores()
     if execution.engine == "indexed":
         plans = open_storage(str(storage.scratch())).child(PLANS_NAME)
-        return IndexedEngine(workers, threads, plans, LocalLauncher())
-    return LocalEngine(workers, threads, joins_on_spark=execution.engine == "spark")
+        return IndexedEngine(workers, threads, plans, LocalLauncher(), execution.allow_unsafe)
+    return LocalEngine(
+        workers,
+        threads,
+        joins_on_spark=execution.engine == "spark",
+        allow_unsafe=execution.allow_unsafe,
+    )
 
 
 def _committed_files(writer: ArtifactWriter) -> tuple[FileEntry, ...]:

@@ -67,7 +67,14 @@ class IndexedEngine:
 
     joins_on_spark = False
 
-    def __init__(self, workers: int, threads: int, plans: Storage, launcher: Launcher) -> None:
+    def __init__(
+        self,
+        workers: int,
+        threads: int,
+        plans: Storage,
+        launcher: Launcher,
+        allow_unsafe: bool = False,
+    ) -> None:
         """Take over a folder.
 
         Args:
@@ -75,7 +82,9 @@ class IndexedEngine:
             threads: threads for a step that computes in one process.
             plans: where plans and results go; every process of the step can reach it.
             launcher: who starts indexes.
+            allow_unsafe: whether programs of a model may run without isolation.
         """
+        self.allow_unsafe = allow_unsafe
         self.workers = workers
         self.threads = threads
         self._plans = plans

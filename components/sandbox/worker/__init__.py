@@ -1,0 +1,1 @@
+"""The worker that runs untrusted programs: it imports the standard library and itself only."""
