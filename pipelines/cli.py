@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -66,10 +67,25 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "data": _data,
     }
     if name in commands:
-        return commands[name](rest)
+        return _run_command(commands[name], rest, prints=name not in ("run", "compile"))
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
     return run_step_command(find_step(name), rest)
+
+
+def _run_command(
+    command: Callable[[Sequence[str]], int], rest: Sequence[str], *, prints: bool
+) -> int:
+    """Run a command; one that only prints ends well where its reader has seen enough (`| head`)."""
+    try:
+        code = command(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not prints:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at exit
+        return 0
+    return code
 
 
 def _step_lines() -> str:

@@ -130,6 +130,8 @@ def _explain(argv: Sequence[str]) -> int:
         help="tokens of a block, or from --token on (default: as packed, or 1)",
     )
     arguments = parser.parse_known(argv)
+    if arguments.length < 0:
+        raise ConfigError(f"expected --length of at least 1, got {arguments.length}")
     shards = read_tokens(Artifact.open(arguments.artifact, TOKENS), arguments.split)
     if arguments.token is None:
         length = _block_length(shards, arguments.length)

@@ -1,7 +1,10 @@
 """`codekiln data` lists, shows, checks and explains what lies in a data root."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +176,17 @@ def test_an_export_is_never_mixed_with_what_lies_there(
 def test_a_misspelt_command_names_the_nearest(capsys: Any) -> None:
     assert main(["data", "explian"]) == 2
     assert "did you mean 'explain'?" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_ends_a_listing_well():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "recipes"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[1],
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -23,8 +23,8 @@ class PackingConfig(Config):
     measure a loss to a few thousandths."""
 
     validation_min_repositories: Annotated[int, Within(1, 10_000)] = 3
-    """No repository may fill more than this part of what is held out, so that validation never is
-    the style of one project."""
+    """No repository may fill more than one part in this many of what is held out, so that
+    validation never is the style of one project."""
 
     always_training: tuple[str, ...] = ()
     """Repositories that are never held out, such as `cpython`: every project imitates it."""
