@@ -18,20 +18,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.corpus import SourceFile, draw, megabytes, read_corpus
+from benchmarks.corpus import draw, megabytes, read_corpus
+from benchmarks.documents import write_documents
 from benchmarks.measuring import measure_in_turn, peak_rss_mb, print_result, print_table
-from components.artifacts.artifact import Artifact, ArtifactWriter
-from components.artifacts.canonical import sha256_hex
+from components.artifacts.artifact import Artifact
 from components.artifacts.documents import (
     DOCUMENTS,
-    documents_table,
     draft_documents,
-    git_blob_sha1,
     read_documents,
 )
-from components.artifacts.manifest import Manifest, digest_of_files
-from components.artifacts.storage import open_storage
-from components.artifacts.tally import Tally
 from components.clean.cleaning import read_candidates
 from components.clean.comments import strip_license_header
 from components.clean.config import CleanConfig
@@ -59,8 +54,6 @@ ALL_RULES = replace(
 
 DEFAULTS, WHOLE = "the whole step, defaults", "the whole step, all rules"
 
-SHARD_BYTES = 32_000_000
-
 
 def main() -> None:
     """Measure and print."""
@@ -71,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     files = draw(read_corpus((".py",)), options.files, options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        documents = make_documents(files, Path(folder) / "documents")
+        documents = write_documents(files, Path(folder) / "documents")
         roots = Path(folder)
         sides = {
             **parts(documents),
@@ -105,37 +98,6 @@ def main() -> None:
             "peak_rss_mb": round(peak_rss_mb(), 1),
         }
     )
-
-
-def make_documents(files: list[SourceFile], folder: Path) -> Artifact:
-    """An artifact of documents, in shards."""
-    writer = ArtifactWriter(open_storage(str(folder)))
-    entries = []
-    tally = Tally()
-    for index, shard in enumerate(_shards(files)):
-        for file in shard:
-            tally.take_in(len(file.content))
-            tally.keep(len(file.content), "MIT", file.language)
-        table = documents_table(_row(file) for file in shard)
-        writer.commit(index, [draft_documents(table)], Tally())
-        committed = writer.committed(index)
-        assert committed is not None
-        entries += committed[0]
-    manifest = Manifest(
-        step="benchmark",
-        version=1,
-        kind=DOCUMENTS,
-        key="0" * 32,
-        digest=digest_of_files(tuple(entries), frozenset()),
-        files=tuple(entries),
-        tally=tally,
-        measures={},
-        config={},
-        parents={},
-        code_version="benchmark",
-    )
-    writer.storage.create("manifest.json", manifest.to_bytes())
-    return Artifact.open(writer.storage.uri)
 
 
 def whole_step(documents: Artifact, config: CleanConfig, folder: Path) -> Callable[[], object]:
@@ -187,37 +149,6 @@ def parts(documents: Artifact) -> dict[str, Callable[[], object]]:
 def _write(tables: list[pa.Table]) -> None:
     for table in tables:
         draft_documents(table)
-
-
-def _shards(files: list[SourceFile]) -> list[list[SourceFile]]:
-    shards: list[list[SourceFile]] = [[]]
-    size = 0
-    for file in files:
-        if size + len(file.content) > SHARD_BYTES:
-            shards.append([])
-            size = 0
-        shards[-1].append(file)
-        size += len(file.content)
-    return shards
-
-
-def _row(file: SourceFile) -> dict[str, object]:
-    return {
-        "source": "installed",
-        "repo_id": file.repo,
-        "repo": file.repo,
-        "commit": "1.0",
-        "path": file.path,
-        "blob_sha1": git_blob_sha1(file.content),
-        "sha256": sha256_hex(file.content),
-        "size": len(file.content),
-        "content": file.content.decode(),
-        "language": file.language,
-        "license": "MIT",
-        "license_source": "benchmark",
-        "stars": 0,
-        "flags": [],
-    }
 
 
 if __name__ == "__main__":
