@@ -12,6 +12,7 @@ from components.artifacts.documents import DOCUMENTS, read_documents
 from components.artifacts.errors import ConfigError
 from components.artifacts.rows import read_rows
 from components.dedup.config import DedupConfig
+from components.dedup.spill import HASHES, KEYS, OFFSETS
 
 
 def kept_paths(artifact: Artifact) -> list[str]:
@@ -241,7 +242,8 @@ def test_a_second_run_after_a_loss_of_the_last_place_gives_the_same_bytes(
         storage.remove(name)
     scratch = storage.scratch() / "00000"
     scratch.mkdir()
-    (scratch / "hashes.npy").write_bytes(b"cut off")
+    for name in (HASHES, OFFSETS, KEYS):
+        (scratch / name).write_bytes(b"cut off")
     second = make_step("dedup", {"documents": documents}).artifact
     assert second.manifest == manifest
 

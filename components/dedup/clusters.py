@@ -6,8 +6,15 @@ import numpy as np
 
 from components.artifacts.errors import StepFailedError
 from components.dedup.bands import Buckets
-from components.dedup.joining import COMPARED, NO_PAIR, SIMILAR, SKIPPED, find_root, join_band
-from components.dedup.kernels import compiled
+from components.dedup.joining import (
+    COMPARED,
+    NO_PAIR,
+    SIMILAR,
+    SKIPPED,
+    flatten,
+    join_band,
+    unite_pairs,
+)
 from components.dedup.shingles import Indices
 from components.dedup.verification import Sets, jaccard
 
@@ -26,12 +33,12 @@ class Forest:
 
     def roots(self) -> Indices:
         """The root of every document."""
-        _flatten(self.parents)
+        flatten(self.parents)
         return self.parents.copy()
 
     def union(self, left: Indices, right: Indices) -> None:
         """Join the clusters of every pair (left[i], right[i])."""
-        _unite(self.parents, left, right)
+        unite_pairs(self.parents, left, right)
 
 
 class Join:
@@ -76,7 +83,7 @@ class Join:
 
     @property
     def num_skipped(self) -> int:
-        """Pairs left out because a document had enough comparisons in its bucket."""
+        """Pairs of large buckets that `max_comparisons` left out."""
         return int(self._counts[SKIPPED])
 
     def join_bands(self, bands: Iterable[Buckets]) -> None:
@@ -93,19 +100,6 @@ class Join:
                 self._pairs,
                 self._counts,
             )
-
-
-@compiled
-def _flatten(parents: Indices) -> None:
-    for document in range(len(parents)):
-        parents[document] = find_root(parents, document)
-
-
-@compiled
-def _unite(parents: Indices, left: Indices, right: Indices) -> None:
-    for pair in range(len(left)):
-        one, two = find_root(parents, left[pair]), find_root(parents, right[pair])
-        parents[max(one, two)] = min(one, two)
 
 
 def keep_extremes(kept: Indices, sets: Sets, threshold: float) -> Indices:

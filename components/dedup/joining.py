@@ -104,6 +104,21 @@ def find_root(parents: Indices, document: int) -> int:
 
 
 @compiled
+def flatten(parents: Indices) -> None:
+    """Point every document at its root."""
+    for document in range(len(parents)):
+        parents[document] = find_root(parents, document)
+
+
+@compiled
+def unite_pairs(parents: Indices, left: Indices, right: Indices) -> None:
+    """Join the clusters of every pair (left[i], right[i])."""
+    for pair in range(len(left)):
+        one, two = find_root(parents, left[pair]), find_root(parents, right[pair])
+        parents[max(one, two)] = min(one, two)
+
+
+@compiled
 def _is_new(pairs: Hashes, used: int, pair: Any) -> Any:
     """Put a pair into the table of pairs; whether it was new, and the table, grown if full."""
     if 2 * used >= len(pairs):

@@ -50,6 +50,9 @@ def compiled(function: Function) -> Function:
     """Compile a loop at its first call; the machine code is kept on disk where there is room.
 
     A container with a read-only root and no home has none: there every process compiles anew.
+    What is kept is renewed when the function's own file changes, not when another one does that
+    it calls into: loops call only within their file, but for `mix` and `table_size`, whose results
+    never leave a call.
     """
     try:
         return cast(Function, njit(nogil=True, cache=True)(function))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from datasketch import MinHash, MinHashLSH
 
 from components.artifacts.artifact import Artifact
@@ -73,24 +74,22 @@ class Corpus:
         asked = gram_sets([content], config.ngram_words, config.splitter)
         if not len(asked.hashes):
             place = self._places.get(hashlib.sha256(content).hexdigest())
-            return [self._match(*place, 1.0)] if place else []
+            if place is None:
+                return []
+            table = read_documents(self._documents, self._entries[place[0]], NAMES)
+            return [_match(table, place[1], 1.0)]
         (signature,) = sign(asked, config.num_permutations, config.seed)
         found = self._index.query(self._minhash(signature))
         matches = []
         for shard in sorted({shard for shard, _ in found}):
             rows = np.array(sorted(row for other, row in found if other == shard))
-            table = read_documents(self._documents, self._entries[shard], ["content"])
+            table = read_documents(self._documents, self._entries[shard], [*NAMES, "content"])
             rivals = _hash_rows(Texts.of_column(table["content"]), rows, config)
             similarities = _similarities(asked, rivals)
             for row, similarity in zip(rows.tolist(), similarities, strict=True):
                 if similarity >= threshold:
-                    matches.append(self._match(shard, row, similarity))
+                    matches.append(_match(table, row, similarity))
         return sorted(matches, key=lambda match: (-match.similarity, match.repo, match.path))
-
-    def _match(self, shard: int, row: int, similarity: float) -> Match:
-        table = read_documents(self._documents, self._entries[shard], NAMES)
-        names = {name: table[name][row].as_py() for name in NAMES}
-        return Match(similarity=similarity, **names)
 
     def _minhash(self, signature: Signatures) -> MinHash:
         return MinHash(
@@ -99,6 +98,11 @@ class Corpus:
             hashvalues=signature,
             scheme="affine32",
         )
+
+
+def _match(table: pa.Table, row: int, similarity: float) -> Match:
+    names = {name: table[name][row].as_py() for name in NAMES}
+    return Match(similarity=similarity, **names)
 
 
 def config_of(documents: Artifact) -> DedupConfig:
