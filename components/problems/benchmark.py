@@ -43,6 +43,10 @@ class Problem:
     test: str
     """Code that defines `check(candidate)`, which raises where the candidate is wrong."""
 
+    suffix: str = ""
+    """Code that follows the completion: what an infilling problem leaves after the hole. Empty
+    where the completion ends the program."""
+
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
