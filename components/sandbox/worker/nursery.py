@@ -21,7 +21,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from components.sandbox.worker.confinement import UNPRIVILEGED_ID, Cage, Limits, confine
+from components.sandbox.worker.confinement import (
+    UNPRIVILEGED_ID,
+    Cage,
+    Limits,
+    confine,
+    hand_down,
+)
 from components.sandbox.worker.landlock import landlock_version, make_ruleset
 from components.sandbox.worker.namespaces import LIBRARIES, SCRATCH, enter_small_root
 from components.sandbox.worker.seccomp import filter_template
@@ -31,6 +37,7 @@ from components.sandbox.worker.system import (
     MACHINE,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
+    fork_plainly,
     process_control,
 )
 
@@ -133,6 +140,7 @@ def set_up(level: int, limits: Limits, folder: str, namespaced: bool) -> Cage:
     process_control(PR_SET_DUMPABLE, 0)
     if cage.filtered:
         filter_template(MACHINE)  # made once, inherited
+    hand_down(cage)
     gc.collect()
     gc.freeze()
     _prove(cage, namespaced)
@@ -239,7 +247,7 @@ def serve(server: socket.socket, cage: Cage, namespaced: bool) -> None:
 def start_test(cage: Cage) -> TestProcess:
     """Fork the process of a test."""
     ours, theirs = socket.socketpair()
-    pid = os.fork()
+    pid = fork_plainly()
     if pid == 0:
         become_test(replace(cage, trusted=True), theirs)
     theirs.close()
@@ -250,7 +258,7 @@ def start_model(cage: Cage, test: TestProcess, job: int) -> int:
     """Fork the process of a model's code and hand its pipes to the test's; returns its id."""
     calls_in, calls_out = os.pipe()
     replies_in, replies_out = os.pipe()
-    model = os.fork()
+    model = fork_plainly()
     if model == 0:
         become_model(cage, calls_in, replies_out)
     os.close(calls_in)
