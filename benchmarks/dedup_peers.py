@@ -71,7 +71,7 @@ def run_text_dedup(python: str, lines: Path, folder: Path) -> tuple[Cost, int]:
 
 
 def run_datatrove(python: str, lines: Path, folder: Path) -> tuple[Cost, int]:
-    """datatrove's four stages, and how many files they keep."""
+    """Datatrove's four stages, and how many files they keep."""
     script = str(Path(__file__).with_name("peer_datatrove.py"))
     cost = _run([python, script, str(lines.parent), str(folder)])
     kept = (path.read_text().count("\n") for path in (folder / "kept").iterdir())
