@@ -11,11 +11,16 @@ gives, model code and test apart, nothing from a cache. Last line: one JSON obje
 import contextlib
 import itertools
 import queue
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from benchmarks.measuring import Cost, measure_in_turn, print_result, print_table
+from benchmarks.measuring import (
+    Cost,
+    measure_in_turn,
+    print_result,
+    print_table,
+    read_number,
+)
 from components.problems.benchmark import Problem, load_benchmark
 from components.sandbox.config import SandboxConfig
 from components.sandbox.programs import program_of
@@ -30,7 +35,7 @@ LOOP = "    while True: pass\n"
 
 def main() -> None:
     """Measure both sides in turn at several numbers of workers, compare and print."""
-    copies = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    copies = int(read_number(__doc__, "copies", 3, "programs of a problem"))
     problems = load_benchmark("humaneval").problems
     completions = [
         (problem, f"{problem.canonical_solution}\n# {copy}\n")
