@@ -213,7 +213,8 @@ class NeoDecoder:
         """[G, M] the row on each seat."""
         self.seats = (local * per_group + seats).to(device)
         """[B] the seat of each row, counted through all groups."""
-        return groups.to(device)
+        live: Tensor = groups.to(device)
+        return live
 
     def _read(self, group: int, ids: Sequence[int]) -> Tensor:
         """Fill the shared caches with one prompt: alone, so it depends on no other; [1, D]."""

@@ -23,6 +23,9 @@ from components.model.text import TextCodec
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 """What architectures call their context length; without any, a model such as Bloom has no bound."""
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""One of these holds a vocabulary."""
+
 UNBOUNDED_CONTEXT = 2048
 """Taken where a config has none."""
 
@@ -172,6 +175,12 @@ def load_foreign_codec(folder: Path, config: dict[str, Any]) -> TextCodec:
         ArtifactError: there is no fast tokenizer, or it has no end of text.
     """
     transformers = _transformers(folder)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        # transformers makes an empty vocabulary of nothing for some architectures.
+        raise ArtifactError(
+            f"expected a tokenizer in {str(folder)!r}, got none of {', '.join(TOKENIZER_FILES)}: "
+            "save the model's own with `save_pretrained`"
+        )
     try:
         wrapped = transformers.AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
