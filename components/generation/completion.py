@@ -10,8 +10,9 @@ from components.generation.sampling import SampledModel
 from components.model.text import TextCodec
 
 COMPACT_SHARE = 0.8
-"""Ended rows leave the batch once no larger share of it goes on. Leaving copies the caches of those
-that stay, about a tenth of a step's time."""
+"""Ended rows leave the batch once no larger share of it goes on. Leaving moves the keys of those
+that stay: about two steps' time (128 rows of GPT-Neo-125M after 129 tokens), a fifth of each saved.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -310,16 +310,20 @@ class NeoDecoder:
         return torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some rows only; `rows` is an ascending index tensor."""
+        """Go on with some rows only, moved up in the caches; `rows` is an ascending index tensor."""
         rows = rows.to(self.model.device)
         filled = torch.cat([rows, rows[-1:].expand(max(0, MIN_ROWS - len(rows)))])
         self._num_rows = len(rows)
         self.logits = self.logits[rows]
         groups = self._seat(self.owners[rows])
+        written = self.num_taken
         for number, (keys, values) in enumerate(self.own):
-            self.own[number] = (keys[filled], values[filled])
+            keys[: len(filled), :, :written] = keys[filled, :, :written]
+            values[: len(filled), :, :written] = values[filled, :, :written]
+            self.own[number] = (keys[: len(filled)], values[: len(filled)])
         if len(groups) < len(self.lengths):
             self.lengths = self.lengths[groups]
-            for number, (keys, values, mask) in enumerate(self.shared):
-                self.shared[number] = (keys[groups], values[groups], mask[groups])
+            for number, parts in enumerate(self.shared):
+                keys, values, mask = (part[: len(groups)].copy_(part[groups]) for part in parts)
+                self.shared[number] = (keys, values, mask)
         self._graph = None
