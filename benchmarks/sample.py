@@ -44,7 +44,7 @@ DEVIATION = 0.06
 """Of the random weights: at GPT-Neo's own 0.02 all tokens are about equally likely."""
 
 CORPUS_BYTES = 8_000_000
-NUM_ROUNDS = 3
+NUM_ROUNDS = 2
 
 
 def main() -> None:
@@ -251,7 +251,7 @@ def _report(
     count = NUM_PROMPTS * options.samples * options.tokens
     print(
         f"{NUM_PROMPTS} prompts, {options.samples} samples of {options.tokens} tokens each, "
-        f"{options.threads} threads; one round, then medians of {NUM_ROUNDS} of the best"
+        f"{options.threads} threads; one round, then means of {NUM_ROUNDS} rounds of the best"
     )
     print_table(
         ["side", "wall s", "CPU s", "tokens a s", "tokens a CPU s"],

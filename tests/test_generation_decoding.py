@@ -1,5 +1,6 @@
 """Decoding with caches gives what the whole model gives, and no row sees the rest of its batch."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from components.generation.arithmetic import Arithmetic, settle_arithmetic
 from components.generation.decoding import NeoDecoder, PackedNeo
-from components.generation.projection import Projection
+from components.generation.projection import Projection, _packs
 from components.model.config import InitializationConfig, ModelConfig
 from components.model.folder import export_model
 from components.model.initialization import initialize
@@ -84,21 +85,38 @@ def test_every_step_gives_the_logits_of_the_whole_model(neo: GptNeo, packed: Pac
             torch.testing.assert_close(found[:, row], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("order", ["alone", "backwards", "among others"])
-def test_a_row_has_the_same_bits_in_any_batch(packed: PackedNeo, order: str) -> None:
-    """At a fixed padded shape by promise; on this machine at every shape."""
-    rows = list(range(len(SIZES)))
+def _windowed(window: int) -> PackedNeo:
+    shape = dataclasses.replace(SHAPE, window=window)
+    model = initialize(shape, 1, InitializationConfig(standard_deviation=0.3))
+    return PackedNeo(model, Arithmetic())
+
+
+@pytest.mark.parametrize("window", [8, 24])
+def test_at_a_padded_shape_a_row_has_the_same_bits_whatever_stands_beside_it(window: int) -> None:
+    packed, rows = _windowed(window), list(range(len(SIZES)))
     found = _decode(packed, SIZES, rows)
-    if order == "backwards":
-        again = _decode(packed, SIZES[::-1], rows[::-1]).flip(1)
-        assert torch.equal(found, again)
-    elif order == "among others":
-        more = _decode(packed, (*SIZES, 40, 11, 11, 40), [*rows, 90, 91, 92, 93])
-        assert torch.equal(found, more[:, : len(rows)])
-    else:
-        for row in rows:
-            alone = _decode(packed, [SIZES[row], 40], [row, 99])
-            assert torch.equal(found[:, row], alone[:, 0])
+    backwards = _decode(packed, SIZES[::-1], rows[::-1]).flip(1)
+    assert torch.equal(found, backwards)
+    # The same rows, the same longest prompt, other neighbours.
+    others = [3, 40, 22, 40, 2, 2, 8, 2, 31, 5, 32]
+    mixed = _decode(packed, others, [0, 1, 70, 3, 71, 72, 6, 73, 74, 75, 10])
+    for row in (0, 1, 3, 6, 10):
+        assert torch.equal(found[:, row], mixed[:, row])
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512" or not _packs(),
+    reason="other kernels may add in another order where there are more or fewer rows",
+)
+@pytest.mark.parametrize("window", [8, 24])
+def test_with_avx512_it_has_them_at_every_shape(window: int) -> None:
+    packed, rows = _windowed(window), list(range(len(SIZES)))
+    found = _decode(packed, SIZES, rows)
+    more = _decode(packed, (*SIZES, 40, 11, 11, 62), [*rows, 90, 91, 92, 93])
+    assert torch.equal(found, more[:, : len(rows)])
+    for row in rows:
+        alone = _decode(packed, [SIZES[row]], [row])
+        assert torch.equal(found[:, row], alone[:, 0])
 
 
 def test_rows_that_stay_are_not_changed_by_those_that_leave(packed: PackedNeo) -> None:

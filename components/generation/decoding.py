@@ -310,7 +310,7 @@ class NeoDecoder:
         return torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some rows only, moved up in the caches; `rows` is an ascending index tensor."""
+        """Go on with some rows only, moved up in place; `rows` is an ascending index tensor."""
         rows = rows.to(self.model.device)
         filled = torch.cat([rows, rows[-1:].expand(max(0, MIN_ROWS - len(rows)))])
         self._num_rows = len(rows)
