@@ -109,14 +109,14 @@ def test_at_a_padded_shape_a_row_has_the_same_bits_whatever_stands_beside_it(win
     reason="other kernels may add in another order where there are more or fewer rows",
 )
 @pytest.mark.parametrize("window", [8, 24])
-def test_with_avx512_it_has_them_at_every_shape(window: int) -> None:
+def test_with_avx512_it_has_them_among_any_number_of_rows(window: int) -> None:
     packed, rows = _windowed(window), list(range(len(SIZES)))
     found = _decode(packed, SIZES, rows)
-    more = _decode(packed, (*SIZES, 40, 11, 11, 62), [*rows, 90, 91, 92, 93])
+    more = _decode(packed, (*SIZES, 40, 11, 11, 41), [*rows, 90, 91, 92, 93])
     assert torch.equal(found, more[:, : len(rows)])
     for row in rows:
-        alone = _decode(packed, [SIZES[row]], [row])
-        assert torch.equal(found[:, row], alone[:, 0])
+        with_longest = _decode(packed, [SIZES[row], 40], [row, 99])
+        assert torch.equal(found[:, row], with_longest[:, 0])
 
 
 def test_rows_that_stay_are_not_changed_by_those_that_leave(packed: PackedNeo) -> None:
@@ -176,7 +176,7 @@ def test_local_layers_hold_and_read_their_window_only(packed: PackedNeo) -> None
     decoder.num_taken = 20
     prompt, own = decoder._visible(packed.layers[1], 16)
     assert own == slice(13, 21)  # 8 keys, its own included
-    assert len(range(16)[prompt]) == 0
+    assert not range(16)[prompt]
     assert decoder._visible(packed.layers[0], 64) == (slice(None), slice(21))
 
 
