@@ -25,8 +25,12 @@ from components.generation.projection import MIN_ROWS, Projection
 from components.model.neo import Block, GptNeo, attend
 
 ALIGNMENT = 16
-"""Columns of prompts are a multiple of it, one AVX-512 register of float32: most batches of similar
-prompts have one shape, and a row's bits hang on the shape (the length of the sums in attention)."""
+"""Columns of prompts are a multiple of it, one AVX-512 register of float32, so that padding moves
+no number of a softmax's sum to another lane."""
+
+SUMMED_COLUMNS = 128
+"""Values are mixed over so many columns at once: MKL cuts sums of more than 192 numbers at a place
+that hangs on their number, and so on the longest prompt of a batch."""
 
 
 @dataclass(frozen=True)
@@ -267,14 +271,14 @@ class NeoDecoder:
         seated = q[self.sitting].transpose(1, 2)  # [G, H, M, K]
         of_prompt = seated @ keys.transpose(2, 3) + mask[:, None, None, shared]
         of_own = (q[:, :, None] @ own_keys.transpose(2, 3))[:, :, 0]  # [B, H, R]
+        if layer.window is not None:
+            of_prompt += self._hide_old(layer.window, shared)
         if self.is_static:
             of_own += self._hide_own(layer.window)
-            if layer.window is not None:
-                of_prompt += self._hide_old(layer.window)
         split = of_prompt.shape[-1]
         scores = torch.cat([self._unseat(of_prompt), of_own], dim=-1).softmax(dim=-1)
         shares = scores[..., :split][self.sitting].transpose(1, 2)  # [G, H, M, P]
-        mixed = self._unseat(shares @ values)
+        mixed = self._unseat(_mix(shares, values, from_left=layer.window is None))
         mixed += (scores[:, :, None, split:] @ own_values)[:, :, 0]
         return mixed.flatten(1)
 
@@ -283,21 +287,24 @@ class NeoDecoder:
         return x.transpose(1, 2).flatten(0, 1)[self.seats]
 
     def _visible(self, layer: _Layer, width: int) -> tuple[slice, slice]:
-        """The columns of the prompts and of the new tokens that are read."""
+        """The columns of the prompts and of the new tokens that are read.
+
+        What a local layer reads of the prompts begins at a multiple of ALIGNMENT.
+        """
         if self.is_static:
             return slice(None), slice(None)
         end = self.num_taken + 1
         if layer.window is None:
             return slice(None), slice(end)
         gone = max(0, width + end - layer.window)
-        return slice(gone, None), slice(max(0, end - layer.window), end)
+        return slice(gone // ALIGNMENT * ALIGNMENT, None), slice(max(0, end - layer.window), end)
 
-    def _hide_old(self, window: int) -> Tensor:
+    def _hide_old(self, window: int, shared: slice) -> Tensor:
         """[P] -inf for columns of the prompts that have left a local layer's window."""
         width = min(self.width, self._local(window))
         columns = torch.arange(width, device=self.model.device)
         hidden = columns < width + 1 - window + self.taken
-        return torch.zeros(width, device=hidden.device).masked_fill(hidden, -torch.inf)
+        return torch.zeros(width, device=hidden.device).masked_fill(hidden, -torch.inf)[shared]
 
     def _hide_own(self, window: int | None) -> Tensor:
         """[R] -inf for columns that were not written yet, or have left the window."""
@@ -324,3 +331,24 @@ class NeoDecoder:
                 keys, values, mask = (part[: len(groups)].copy_(part[groups]) for part in parts)
                 self.shared[number] = (keys, values, mask)
         self._graph = None
+
+
+def _mix(shares: Tensor, values: Tensor, *, from_left: bool) -> Tensor:
+    """`shares @ values` by blocks of columns, counted from the side at which prompts are aligned.
+
+    Args:
+        shares: [G, H, M, P]
+        values: [G, H, P, K]
+        from_left: whether that is the left.
+
+    Returns:
+        [G, H, M, K]
+    """
+    whole, rest = divmod(shares.shape[-1], SUMMED_COLUMNS)
+    sizes = [SUMMED_COLUMNS] * whole
+    sizes = [*sizes, rest] if from_left else [rest, *sizes]  # of no columns comes 0
+    blocks = zip(torch.split(shares, sizes, -1), torch.split(values, sizes, 2), strict=True)
+    first, *others = (part @ held for part, held in blocks)
+    for product in others:
+        first += product
+    return first
