@@ -271,10 +271,10 @@ class NeoDecoder:
         seated = q[self.sitting].transpose(1, 2)  # [G, H, M, K]
         of_prompt = seated @ keys.transpose(2, 3) + mask[:, None, None, shared]
         of_own = (q[:, :, None] @ own_keys.transpose(2, 3))[:, :, 0]  # [B, H, R]
-        if layer.window is not None:
-            of_prompt += self._hide_old(layer.window, shared)
         if self.is_static:
             of_own += self._hide_own(layer.window)
+            if layer.window is not None:
+                of_prompt += self._hide_old(layer.window)
         split = of_prompt.shape[-1]
         scores = torch.cat([self._unseat(of_prompt), of_own], dim=-1).softmax(dim=-1)
         shares = scores[..., :split][self.sitting].transpose(1, 2)  # [G, H, M, P]
@@ -287,24 +287,21 @@ class NeoDecoder:
         return x.transpose(1, 2).flatten(0, 1)[self.seats]
 
     def _visible(self, layer: _Layer, width: int) -> tuple[slice, slice]:
-        """The columns of the prompts and of the new tokens that are read.
-
-        What a local layer reads of the prompts begins at a multiple of ALIGNMENT.
-        """
+        """The columns of the prompts and of the new tokens that are read."""
         if self.is_static:
             return slice(None), slice(None)
         end = self.num_taken + 1
         if layer.window is None:
             return slice(None), slice(end)
         gone = max(0, width + end - layer.window)
-        return slice(gone // ALIGNMENT * ALIGNMENT, None), slice(max(0, end - layer.window), end)
+        return slice(gone, None), slice(max(0, end - layer.window), end)
 
-    def _hide_old(self, window: int, shared: slice) -> Tensor:
+    def _hide_old(self, window: int) -> Tensor:
         """[P] -inf for columns of the prompts that have left a local layer's window."""
         width = min(self.width, self._local(window))
         columns = torch.arange(width, device=self.model.device)
         hidden = columns < width + 1 - window + self.taken
-        return torch.zeros(width, device=hidden.device).masked_fill(hidden, -torch.inf)[shared]
+        return torch.zeros(width, device=hidden.device).masked_fill(hidden, -torch.inf)
 
     def _hide_own(self, window: int | None) -> Tensor:
         """[R] -inf for columns that were not written yet, or have left the window."""
