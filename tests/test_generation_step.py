@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "benchmarks": ["easy"],
     "samples_per_problem": [2],
     "max_new_tokens": [8],
-    "temperature": 1.0,
+    "temperatures": [1.0],
     "num_continuations": 5,
     "prefix_tokens": 8,
     "continuation_tokens": 12,

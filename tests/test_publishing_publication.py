@@ -211,7 +211,7 @@ def make_model(fakes: Fakes, pretrained_folder: str) -> None:
 def make_samples(fakes: Fakes, completion: str, member: Mapping[str, str]) -> None:
     """Samples of seven problems, of which easy/2 is solved, and their verdicts out of order."""
     rows: list[dict[str, Any]] = [
-        {"benchmark": benchmark, "task_id": f"{benchmark}/{task}", "sample": 0}
+        {"benchmark": benchmark, "task_id": f"{benchmark}/{task}", "temperature": 0.2, "sample": 0}
         for benchmark, tasks in (("easy", 4), ("humaneval", 3))
         for task in range(tasks)
     ]

@@ -49,6 +49,7 @@ def _samples() -> list[Row]:
         {
             "benchmark": "easy",
             "task_id": f"easy/{p}",
+            "temperature": 0.2,
             "sample": n,
             "prompt": "def f(x):\n",
             "completion": "    return (" if (p, n) == (0, 3) else f"    return x + {n}\n",
@@ -75,6 +76,7 @@ def _verdict(task_id: str, sample: int, verdict: str, detail: str) -> Row:
     return {
         "benchmark": "easy",
         "task_id": task_id,
+        "temperature": 0.2,
         "sample": sample,
         "verdict": verdict,
         "detail": detail,

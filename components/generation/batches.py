@@ -63,15 +63,6 @@ def plan_samples(
     """
     num_samples, new_tokens = config.for_benchmark(index)
     limit = context - new_tokens
-    sampling = Sampling(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        top_k=config.top_k,
-        max_new_tokens=new_tokens,
-        stop_strings=config.stop_strings,
-        ends_at_eos=True,
-        seed=config.seed,
-    )
     rows: list[tuple[Problem, int, Prompt, bool]] = []
     for problem in benchmark.problems:
         text = problem.prompt.rstrip() if config.prompt == "stripped" else problem.prompt
@@ -82,9 +73,19 @@ def plan_samples(
             rows.append((problem, number, Prompt(name, ids), was_cut))
     rows.sort(key=lambda row: -len(row[2].ids))
     batches = []
-    for batch in _cut(rows, config.batch_size):
-        problems, numbers, prompts, were_cut = zip(*batch, strict=True)
-        batches.append(SampleBatch(problems, numbers, prompts, sampling, were_cut))
+    for temperature in config.temperatures:
+        sampling = Sampling(
+            temperature=temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            max_new_tokens=new_tokens,
+            stop_strings=config.stop_strings,
+            ends_at_eos=True,
+            seed=config.seed,
+        )
+        for batch in _cut(rows, config.batch_size):
+            problems, numbers, prompts, were_cut = zip(*batch, strict=True)
+            batches.append(SampleBatch(problems, numbers, prompts, sampling, were_cut))
     return batches
 
 

@@ -27,9 +27,9 @@ class GenerationConfig(Config):
     """Tokens of a sample, at most: one number for all benchmarks, or one for each. With 100, 30 of
     HumanEval's 164 reference solutions would be cut (measured with a vocabulary of 4,096)."""
 
-    temperature: Annotated[float, Within(0.0, 10.0)] = 0.2
-    """Divides the logits; 0 takes the most likely token. 0.2 is usual for pass@1, 0.8 for
-    pass@100."""
+    temperatures: Annotated[tuple[float, ...], Within(0.0, 10.0)] = (0.2,)
+    """Each divides the logits of samples of its own; 0 takes the most likely token. 0.2 is usual
+    for pass@1, 0.8 for pass@100."""
 
     top_p: Annotated[float, Within(0.0, 1.0)] = 0.95
     """Nucleus: the most likely tokens that together have this probability are kept; 1 is off."""
@@ -87,11 +87,12 @@ class GenerationConfig(Config):
 
 STEP = Step(
     name="generation",
-    version=2,
+    version=3,
     kind="samples",
     summary="Sample completions of benchmark problems, and continuations of held-out code.",
     config=GenerationConfig,
-    inputs={"model": "model", "tokens": TOKENS},
+    inputs={"model": "model"},
+    optional_inputs={"tokens": TOKENS},
     observed=True,
     extra="torch",
 )

@@ -33,13 +33,15 @@ def run(
     codec = load_codec(model)
     context = model_config(model).context_length
     check_lengths(config, context)
-    check_tokenizer(inputs["tokens"], codec)
+    tokens = inputs.get("tokens")
+    if tokens is not None:
+        check_tokenizer(tokens, codec)
     config = settle_prompt(config, codec)
     batches: list[Batch] = []
     for index, benchmark in enumerate(load_benchmarks(config.benchmarks)):
         batches += plan_samples(benchmark, index, codec, config, context)
     passages = choose_passages(
-        read_tokens(inputs["tokens"], "validation"),
+        read_tokens(tokens, "validation") if tokens is not None else [],
         codec,
         prefix=config.prefix_tokens,
         following=config.continuation_tokens,
@@ -128,7 +130,13 @@ def commit_rows(rows: Iterable[Row], config: GenerationConfig, output: ArtifactW
         tally.count("sample_tokens", row["num_tokens"])
         tally.count(f"finish_{row['finish']}")
         tally.count("prompts_cut", int(row["prompt_cut"]))
-    samples.sort(key=lambda row: (order[row["benchmark"], row["task_id"]], row["sample"]))
+    samples.sort(
+        key=lambda row: (
+            order[row["benchmark"], row["task_id"]],
+            row["temperature"],
+            row["sample"],
+        )
+    )
     drafts = [draft_rows("samples", samples), draft_rows("continuations", continuations)]
     output.commit(0, drafts, tally)
     return tally

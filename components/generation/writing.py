@@ -26,6 +26,7 @@ def _write_samples(batch: SampleBatch, model: Artifact) -> list[Row]:
         {
             "benchmark": problem.benchmark,
             "task_id": problem.task_id,
+            "temperature": batch.sampling.temperature,
             "sample": number,
             "prompt": problem.prompt,
             "prompt_cut": was_cut,

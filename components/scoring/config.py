@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from components.artifacts.documents import DOCUMENTS
 from components.artifacts.errors import ConfigError
 from components.stage.config import Config, Within
 from components.stage.step import Step
@@ -38,9 +39,10 @@ class ScoringConfig(Config):
 
 STEP = Step(
     name="scoring",
-    version=1,
+    version=2,
     kind="scores",
     summary="Score verdicts: pass@k with bootstrap intervals, verdict classes, lines that parse.",
     config=ScoringConfig,
     inputs={"samples": "samples", "verdicts": "verdicts"},
+    optional_inputs={"decontamination": DOCUMENTS},
 )

@@ -102,7 +102,11 @@ def execute(
         CodekilnError: an input of another kind, a damaged file, a held lease, or what the step
             itself refuses.
     """
-    artifacts = {name: Artifact.open(inputs[name], kind=kind) for name, kind in step.inputs.items()}
+    artifacts = {
+        name: Artifact.open(inputs[name], kind=kind)
+        for name, kind in step.all_inputs().items()
+        if name in step.inputs or name in inputs
+    }
     parents = {
         name: Parent(step=a.manifest.step, key=a.manifest.key, digest=a.manifest.digest)
         for name, a in artifacts.items()
