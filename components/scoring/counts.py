@@ -16,6 +16,14 @@ SampleKey = tuple[str, str, float, int]
 NO_VERDICT = "infra_error"
 """The verdict of a sample that the sandbox could not judge: it counts neither way."""
 
+UNKNOWN_TEMPERATURE = -1.0
+"""Of samples whose file does not say theirs."""
+
+
+def spell_temperature(temperature: float) -> str:
+    """A temperature as people read it."""
+    return "not said" if temperature == UNKNOWN_TEMPERATURE else f"{temperature:g}"
+
 
 def key_of(row: Row) -> SampleKey:
     """What names a sample."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from components.artifacts.artifact import Draft
 from components.artifacts.rows import draft_text
-from components.scoring.counts import NO_VERDICT, SampleKey, key_of
+from components.scoring.counts import NO_VERDICT, SampleKey, key_of, spell_temperature
 
 Row = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def draft_human_eval(samples: Sequence[Row], verdicts: Mapping[SampleKey, Row]) 
         groups.setdefault((row["benchmark"], row["temperature"]), []).append(row)
     drafts = []
     for (benchmark, temperature), rows in groups.items():
-        folder = f"{PART}/{benchmark}/t{temperature:g}"
+        folder = f"{PART}/{benchmark}/t-{spell_temperature(temperature).replace(' ', '-')}"
         lines = spell_lines(map(sample_line, rows))
         results = spell_lines(result_line(row, verdicts[key_of(row)]) for row in rows)
         drafts.append(draft_text(PART, ".jsonl", lines, name=f"{folder}/{SAMPLES_NAME}"))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from components.scoring.counts import spell_temperature
 from components.scoring.curves import LINES, Curve, draw_curves, draw_map
 from components.scoring.pictures import Bar, Range, draw_bars, draw_ranges
 from components.scoring.report import (
@@ -98,7 +99,10 @@ def draw_page(scores: Scores) -> str:
 def _draw_benchmark(name: str, benchmark: Scores) -> list[str]:
     """Curve, grid, verdict classes and the map of problems."""
     curves = [
-        Curve(f"T = {cell['temperature']:g}", [tuple(point) for point in cell["curve"]])
+        Curve(
+            f"T = {spell_temperature(cell['temperature'])}",
+            [tuple(point) for point in cell["curve"]],
+        )
         for cell in benchmark["grid"]
     ]
     total = sum(benchmark["verdicts"].values())

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.scoring.counts import spell_temperature
+
 Scores = Mapping[str, Any]
 
 SELECTION_NOTE = (
@@ -51,7 +53,7 @@ def pass_rows(scores: Scores) -> list[tuple[str, ...]]:
 
 def spell_temperatures(benchmark: Scores) -> str:
     """At which temperatures the samples were drawn."""
-    heats = ", ".join(f"{heat:g}" for heat in benchmark["temperatures"])
+    heats = ", ".join(map(spell_temperature, benchmark["temperatures"]))
     return f"T chosen across halves of {heats}" if benchmark["selection"] else f"T = {heats}"
 
 
@@ -69,7 +71,7 @@ def grid_table(benchmark: Scores) -> tuple[tuple[str, ...], list[tuple[str, ...]
             f"{percent(value['value'])} ({span(value)}){star}" if value else "-"
             for value, star in zip(values, stars, strict=True)
         ]
-        rows.append((f"{cell['temperature']:g}", str(cell["n"]), *texts))
+        rows.append((spell_temperature(cell["temperature"]), str(cell["n"]), *texts))
     return ("temperature", "n", *(f"pass@{k}" for k in ks)), rows
 
 
@@ -81,7 +83,7 @@ def selection_rows(benchmark: Scores) -> list[tuple[str, ...]]:
     return [
         (
             f"pass@{k}",
-            " and ".join(f"T = {half['chosen']:g}" for half in choice["halves"]),
+            " and ".join(f"T = {spell_temperature(half['chosen'])}" for half in choice["halves"]),
             " and ".join(percent(half["other_half"]) for half in choice["halves"]),
             percent(choice["value"]),
             span(choice),
