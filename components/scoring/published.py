@@ -33,10 +33,10 @@ class PublishedResult:
 
 _PYCODEGPT = "README of microsoft/PyCodeGPT"
 _GPT_CC = "README of CodedotAl/gpt-code-clippy"
-_CODEX = "Codex paper (arXiv 2107.03374), table 1"
+_CODEX = f"{_PYCODEGPT}; settings of arXiv 2107.03374"
 _CODEX_HEAT = "best of several"
-_ALPHACODE = "AlphaCode paper (arXiv 2203.07814), by README of microsoft/PyCodeGPT"
-_POLYCODER = "PolyCoder paper (arXiv 2202.13169), README of Code-LMs"
+_ALPHACODE = f"{_PYCODEGPT}, of arXiv 2203.07814"
+_POLYCODER = "README of Code-LMs, of arXiv 2202.13169"
 _CODEPARROT = "CodeParrot README"
 
 PUBLISHED = (
