@@ -150,7 +150,8 @@ def run_evaluate(argv: Sequence[str]) -> int:
     )
     for name, text in zip(OUTPUTS, texts, strict=True):
         output.replace(name, text.encode())
-    sys.stdout.write(score_table(texts[2]))
+    level = int(verdicts.manifest.measures["isolation_level"])
+    sys.stdout.write(score_table(texts[2], level))
     for name in OUTPUTS:
         sys.stdout.write(f"  {name:<14} {arguments.output / name}\n")
     return 0

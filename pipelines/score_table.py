@@ -10,7 +10,7 @@ from components.scoring.report import percent, span
 Scores = Mapping[str, Any]
 
 
-def score_table(text: str) -> str:
+def score_table(text: str, isolation_level: int) -> str:
     """The lines that `codekiln evaluate` prints, from the text of a `scores.json`."""
     scores: Scores = json.loads(text)
     rows = [row for item in scores["benchmarks"].items() for row in _rows(*item)]
@@ -25,7 +25,7 @@ def score_table(text: str) -> str:
             f"{100 * benchmark['texts']['duplicates']:.1f} % repeat another"
         )
     lines += [f"warning: {warning}" for warning in scores["warnings"]]
-    lines.append(f"isolation: level L{scores['isolation_level']}")
+    lines.append(f"isolation: level L{isolation_level}")
     return "\n".join(lines) + "\n"
 
 

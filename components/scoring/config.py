@@ -54,4 +54,5 @@ STEP = Step(
     config=ScoringConfig,
     inputs={"samples": "samples", "verdicts": "verdicts"},
     optional_inputs={"decontamination": DOCUMENTS},
+    names_parents=True,
 )

@@ -54,7 +54,7 @@ LINE_STYLE = "".join(
 )
 
 
-def draw_page(scores: Scores) -> str:
+def draw_page(scores: Scores, isolation_level: int) -> str:
     """The scores as one HTML page that loads nothing from anywhere."""
     level = f"{100 * scores['bootstrap']['level']:g} %"
     body = [
@@ -86,7 +86,7 @@ def draw_page(scores: Scores) -> str:
         draw_ranges(_published_ranges(scores), "HumanEval pass@1 beside published models"),
         html_table(PUBLISHED_HEAD, published_rows(scores)),
         f'<p class="soft">Self-check: {escape(selfcheck_text(scores))}. Isolation level '
-        f"L{scores['isolation_level']}.</p>",
+        f"L{isolation_level}.</p>",
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scores</title>'

@@ -64,7 +64,6 @@ def run(
     scores = {
         "benchmarks": benchmarks,
         "benchmark_sha256": read_hashes(inputs["verdicts"], names),
-        "isolation_level": int(inputs["verdicts"].manifest.measures.get("isolation_level", 0)),
         "selfcheck": selfcheck,
         "lines": lines,
         "bootstrap": {"seed": config.seed, "resamples": config.resamples, "level": config.level},
@@ -82,7 +81,7 @@ def run(
         tally=tally,
         measures=measures_of(scores),
         markdown=write_markdown(scores),
-        html=draw_page(scores),
+        html=draw_page(scores, read_level(inputs["verdicts"])),
     )
 
 
@@ -98,6 +97,11 @@ def read_hashes(verdicts: Artifact, names: Sequence[str]) -> dict[str, str]:
     """The sha256 of each benchmark's file, as the sandbox saw it."""
     observed = verdicts.manifest.config.get("observed", {}).get("benchmarks", {})
     return {name: observed[name] for name in names if name in observed}
+
+
+def read_level(verdicts: Artifact) -> int:
+    """The lowest level of isolation that the samples ran at: for people, in no digest."""
+    return int(verdicts.manifest.measures.get("isolation_level", 0))
 
 
 def measures_of(scores: Mapping[str, Any]) -> dict[str, float]:

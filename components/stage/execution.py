@@ -112,7 +112,11 @@ def execute(
         for name, a in artifacts.items()
     }
     identity = {"config": config.to_json(), "observed": step.observe(config)}
-    key = key_of(step.name, step.version, identity, {name: p.digest for name, p in parents.items()})
+    named = {
+        name: f"{p.key} {p.digest}" if step.names_parents else p.digest
+        for name, p in parents.items()
+    }
+    key = key_of(step.name, step.version, identity, named)
     log = start_logging(step.name, key, log_file)
     storage = open_storage(execution.data_root).child(step.name).child(key)
     reused = storage.exists(MANIFEST_NAME)
