@@ -140,7 +140,11 @@ def run_chunk(
     for part, asked in (("selfcheck", checks), ("verdicts", samples)):
         for row, _ in asked:
             result = next(results)
-            rows[part].append({**row, "verdict": result.verdict, "detail": result.detail})
+            late = result.verdict == "timeout"
+            # Which limit came first hangs on the machine's load: counted, and in no digest.
+            tally.count("timeouts_by_wall_clock", int(late and result.detail == "wall"))
+            detail = "" if late else result.detail
+            rows[part].append({**row, "verdict": result.verdict, "detail": detail})
             kind = row.get("kind", "samples")
             tally.count(f"{kind}_{result.verdict}")
             tally.count(kind)
@@ -212,6 +216,8 @@ def _markdown(tally: Tally) -> str:
         f"pass, {counts.get('empty_passed', 0):,} of {empty:,} empty completions pass.",
         f"{counts.get('samples_repeated', 0):,} samples repeat another one's text and were not run "
         "again.",
+        f"{counts.get('timeouts_by_wall_clock', 0):,} programs met the wall-clock limit before the "
+        "one on processor time: they slept, or the machine was loaded.",
         f"Isolation: level L{reached_level(tally)}.",
     ]
     return "\n".join(lines)
