@@ -39,6 +39,10 @@ codekiln: public source code in, a trained and measured code language model out
                                     write Kubeflow's IR and the objects for kubectl apply
   codekiln recipes                  what can be run
   codekiln runs                     what was run, and where it lies
+  codekiln evaluate MODEL_OR_SAMPLES [--preset pycodegpt] [--benchmarks humaneval]
+                                    sample, run and score a model, or score a samples file
+  codekiln compare-scores FIRST SECOND
+                                    are two evaluations told apart, problem by problem
   codekiln dedup-query FILE ... --documents DIR
                                     documents of a finished corpus that are like a file
   codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export
@@ -69,9 +73,11 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "runs": _runs,
         "dedup-query": _dedup_query,
         "data": _data,
+        "evaluate": _evaluate,
+        "compare-scores": _compare_scores,
     }
     if name in commands:
-        return _run_command(commands[name], rest, prints=name not in ("run", "compile"))
+        return _run_command(commands[name], rest, prints=name not in ("run", "compile", "evaluate"))
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
     return run_step_command(find_step(name), rest)
@@ -237,6 +243,18 @@ def _dedup_query(argv: Sequence[str]) -> int:
     from pipelines.dedup_query import run_dedup_query
 
     return run_dedup_query(argv)
+
+
+def _evaluate(argv: Sequence[str]) -> int:
+    from pipelines.evaluate import run_evaluate
+
+    return run_evaluate(argv)
+
+
+def _compare_scores(argv: Sequence[str]) -> int:
+    from pipelines.compare_scores import run_compare_scores
+
+    return run_compare_scores(argv)
 
 
 def _data(argv: Sequence[str]) -> int:

@@ -45,9 +45,14 @@ def steps_text() -> str:
     rows = ["| step | takes | makes | version | what it does |", "|---|---|---|---|---|"]
     for name in step_names():
         step = find_step(name)
-        takes = ", ".join(f"{k} ({v})" if k != v else k for k, v in step.inputs.items()) or "-"
+        takes = ", ".join(_input_text(step, *pair) for pair in step.all_inputs().items()) or "-"
         rows.append(f"| `{name}` | {takes} | {step.kind} | {step.version} | {step.summary} |")
     return "\n".join(rows)
+
+
+def _input_text(step: Step, name: str, kind: str) -> str:
+    text = f"{name} ({kind})" if name != kind else name
+    return text if name in step.inputs else f"{text}, optional"
 
 
 def fill(text: str, marker: str, generated: str, where: Path) -> str:

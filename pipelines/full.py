@@ -64,6 +64,7 @@ def full(
     trained = pretraining(
         tokens=data.outputs["tokens"],
         tokenizer=data.outputs["tokenizer"],
+        decontamination=data.outputs["decontamination"],
         training_config=training_config,
         generation_config=generation_config,
         sandbox_config=sandbox_config,

@@ -23,6 +23,7 @@ class Pretraining(NamedTuple):
 def pretraining(
     tokens: dsl.Input[dsl.Dataset],
     tokenizer: dsl.Input[dsl.Artifact],
+    decontamination: dsl.Input[dsl.Dataset],
     training_config: dict,
     generation_config: dict,
     sandbox_config: dict,
@@ -43,10 +44,11 @@ def pretraining(
     )
     # Step 9: completions are run where they can do no harm.
     judged = sandbox(samples=generated.outputs["output"], config=sandbox_config, **where)
-    # Step 10: pass@k with intervals, and why samples failed.
+    # Step 10: pass@k with intervals, why samples failed, and which problems the corpus held.
     scored = scoring(
         samples=generated.outputs["output"],
         verdicts=judged.outputs["output"],
+        decontamination=decontamination,
         config=scoring_config,
         **where,
     )

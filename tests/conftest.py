@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from components.artifacts.artifact import Artifact, ArtifactWriter
+from components.artifacts.artifact import Artifact, ArtifactWriter, Draft
 from components.artifacts.documents import (
     DOCUMENTS,
     documents_table,
@@ -146,3 +146,34 @@ def _is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+@pytest.fixture
+def artifact_of(tmp_path: Path) -> Callable[..., Artifact]:
+    """Make an artifact of a kind from drafts: artifact_of("samples", [draft_rows(...)])."""
+    calls = iter(range(1_000_000))
+
+    def make(kind: str, drafts: Sequence[Draft], **fields: Any) -> Artifact:
+        storage = open_storage(str(tmp_path / "artifacts" / f"{kind}-{next(calls)}"))
+        writer = ArtifactWriter(storage)
+        writer.commit(0, drafts, Tally())
+        committed = writer.committed(0)
+        assert committed is not None
+        files = tuple(committed[0])
+        manifest = Manifest(
+            step="test",
+            version=1,
+            kind=kind,
+            key=fields.get("key", "0" * 32),
+            digest=digest_of_files(files, frozenset()),
+            files=files,
+            tally=Tally(),
+            measures=fields.get("measures", {}),
+            config=fields.get("config", {}),
+            parents={},
+            code_version="test",
+        )
+        storage.create("manifest.json", manifest.to_bytes())
+        return Artifact.open(storage.uri)
+
+    return make

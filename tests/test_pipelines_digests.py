@@ -94,6 +94,7 @@ def samples_of(folder, like):
         {
             "benchmark": "easy",
             "task_id": problem.task_id,
+            "temperature": 0.2,
             "sample": index,
             "prompt": problem.prompt,
             "completion": problem.canonical_solution if name == "passes" else text,

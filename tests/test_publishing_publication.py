@@ -118,10 +118,18 @@ def source_row(repo: str, path: str, license_name: str) -> dict[str, Any]:
 def score(problems: int, passed: int) -> dict[str, Any]:
     """Scores of one benchmark with one sample a problem."""
     share = passed / problems
+    bounds = {"value": share, "low": share / 2, "high": min(1.0, share * 1.5)}
     return {
         "n": 1,
+        "samples": problems,
         "problems": problems,
-        "pass_at_k": {"1": {"value": share, "low": share / 2, "high": min(1.0, share * 1.5)}},
+        "problems_in_benchmark": problems,
+        "temperatures": [0.2],
+        "grid": [{"temperature": 0.2, "n": 1, "pass_at_k": {"1": bounds}, "curve": []}],
+        "selection": {},
+        "exposure": {"unseen": {"problems": problems, "pass_at_k": {"1": bounds}}},
+        "texts": {"duplicates": 0.25, "blank": 0, "repeats_prompt": 0, "trimmed": 0, "period": 0},
+        "pass_at_k": {"1": bounds},
         "verdicts": {"passed": passed, "failed": problems - passed - 1, "timeout": 1},
         "verdict_details": {"SyntaxError": 3, "AssertionError": 2, "SIGKILL": 1},
         "syntax_valid": 0.5,
@@ -211,7 +219,7 @@ def make_model(fakes: Fakes, pretrained_folder: str) -> None:
 def make_samples(fakes: Fakes, completion: str, member: Mapping[str, str]) -> None:
     """Samples of seven problems, of which easy/2 is solved, and their verdicts out of order."""
     rows: list[dict[str, Any]] = [
-        {"benchmark": benchmark, "task_id": f"{benchmark}/{task}", "sample": 0}
+        {"benchmark": benchmark, "task_id": f"{benchmark}/{task}", "temperature": 0.2, "sample": 0}
         for benchmark, tasks in (("easy", 4), ("humaneval", 3))
         for task in range(tasks)
     ]

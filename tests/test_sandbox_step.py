@@ -66,6 +66,7 @@ def _row(task_id: str, sample: int, completion: str, benchmark: str = "easy") ->
     return {
         "benchmark": benchmark,
         "task_id": task_id,
+        "temperature": 0.2,
         "sample": sample,
         "prompt": "",
         "completion": completion,

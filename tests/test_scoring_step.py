@@ -49,6 +49,7 @@ def _samples() -> list[Row]:
         {
             "benchmark": "easy",
             "task_id": f"easy/{p}",
+            "temperature": 0.2,
             "sample": n,
             "prompt": "def f(x):\n",
             "completion": "    return (" if (p, n) == (0, 3) else f"    return x + {n}\n",
@@ -75,6 +76,7 @@ def _verdict(task_id: str, sample: int, verdict: str, detail: str) -> Row:
     return {
         "benchmark": "easy",
         "task_id": task_id,
+        "temperature": 0.2,
         "sample": sample,
         "verdict": verdict,
         "detail": detail,
@@ -133,7 +135,7 @@ def _scores(outcome: Any) -> Any:
 def test_the_scores_are_what_the_verdicts_say(
     make_step: Callable[..., Any], inputs_of: Callable[..., dict[str, Artifact]]
 ) -> None:
-    outcome = make_step("scoring", inputs_of(), k=[1, 4, 5])
+    outcome = make_step("scoring", inputs_of(), k=[1, 4, 5], max_infra_share=0.1)
     assert outcome.artifact.only("scores").name == "scores.json"
     scores = _scores(outcome)
     easy = scores["benchmarks"]["easy"]
@@ -141,12 +143,20 @@ def test_the_scores_are_what_the_verdicts_say(
     assert list(easy["pass_at_k"]) == ["1", "4"]
     assert easy["k_left_out"] == [5]
     assert easy["pass_at_k"]["1"]["value"] == pytest.approx((0 + 1 + 2 + 3 + 4 + 4) / 24)
-    assert easy["pass_at_k"]["4"]["value"] == pytest.approx(5 / 6)
+    # Problem 0 has a sample without a verdict: three are left, and it says nothing of pass@4.
+    assert easy["pass_at_k"]["4"]["value"] == 1.0
+    assert easy["short"] == {"4": 1}
     assert easy["verdicts"] == {"passed": 14, "failed": 8, "infra_error": 1, "timeout": 1}
     assert easy["verdict_details"] == {"AssertionError": 8, "cpu": 1, "the worker died": 1}
     assert easy["syntax_valid"] == pytest.approx(23 / 24)
     assert scores["selfcheck"] == {
-        "easy": {"canonical_passed": 6, "empty_passed": 0, "problems": 6}
+        "easy": {
+            "canonical": 6,
+            "canonical_passed": 6,
+            "empty_passed": 0,
+            "problems": 6,
+            "unsound": [],
+        }
     }
     shares = {author: score["share"] for author, score in scores["lines"].items()}
     assert shares == {"trained": 0.5, "untrained": 0.0, "real": 1.0}
@@ -160,7 +170,7 @@ def test_the_scores_are_what_the_verdicts_say(
 def test_the_summary_says_what_limits_the_scores(
     make_step: Callable[..., Any], inputs_of: Callable[..., dict[str, Artifact]]
 ) -> None:
-    outcome = make_step("scoring", inputs_of(), k=[1, 100], min_lines=4)
+    outcome = make_step("scoring", inputs_of(), k=[1, 100], min_lines=4, max_infra_share=0.1)
     folder = Path(outcome.artifact.storage.uri)
     for name in ("summary.md", "page.html"):
         text = (folder / name).read_text()
@@ -175,7 +185,7 @@ def test_the_summary_says_what_limits_the_scores(
 def test_the_page_loads_nothing_and_shows_every_verdict(
     make_step: Callable[..., Any], inputs_of: Callable[..., dict[str, Artifact]]
 ) -> None:
-    outcome = make_step("scoring", inputs_of())
+    outcome = make_step("scoring", inputs_of(), max_infra_share=0.1)
     page = (Path(outcome.artifact.storage.uri) / "page.html").read_text()
     assert "<svg" in page
     for foreign in ("http:", "https:", "<script", "<link", "src="):
@@ -221,6 +231,8 @@ def test_the_same_inputs_give_the_same_bytes(
     tmp_path: Path,
 ) -> None:
     inputs = inputs_of()
-    first = make_step("scoring", inputs, data_root=str(tmp_path / "1"))
-    second = make_step("scoring", inputs, data_root=str(tmp_path / "2"), workers=2)
+    first = make_step("scoring", inputs, data_root=str(tmp_path / "1"), max_infra_share=1)
+    second = make_step(
+        "scoring", inputs, data_root=str(tmp_path / "2"), workers=2, max_infra_share=1
+    )
     assert first.artifact.manifest.to_bytes() == second.artifact.manifest.to_bytes()

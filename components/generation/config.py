@@ -107,7 +107,8 @@ STEP = Step(
     kind="samples",
     summary="Sample completions of benchmark problems, and continuations of held-out code.",
     config=GenerationConfig,
-    inputs={"model": "model", "tokens": TOKENS},
+    inputs={"model": "model"},
+    optional_inputs={"tokens": TOKENS},
     observed=True,
     extra="torch",
 )

@@ -52,12 +52,15 @@ def prompt_of(
         model: the model with its tokenizer.
         problem: a problem; with a suffix it is one of infilling.
         stripped: whether the blanks at the prompt's end are taken off. An infilling prompt stays
-            whole: what is missing begins exactly where it ends.
+            whole: what is missing begins exactly where it ends. So does one that does not begin the
+            function (MBPP's is a docstring): the newline before `def` would be a stop string.
         limit: most ids.
     """
     if problem.suffix:
         if model.infilling_ids is not None and limit > NUM_MARKS:
             return _infilling_prompt(model, problem, limit)
+        stripped = False
+    if f"def {problem.entry_point}" not in problem.prompt:
         stripped = False
     text = problem.prompt.rstrip() if stripped else problem.prompt
     ids = model.codec.encode(text)

@@ -42,12 +42,14 @@ def run(
     arithmetic = settle_arithmetic(config.dtype)
     model = load_model(source, "trained", arithmetic)
     check_lengths(config, model.context_length)
-    check_tokenizer(inputs["tokens"], model.codec)
+    tokens = inputs.get("tokens")
+    if tokens is not None:
+        check_tokenizer(tokens, model.codec)
     benchmarks = load_benchmarks(config.benchmarks)
     config = settle_prompt(config, model.codec, benchmarks)
     batches: list[Batch] = [*plan(benchmarks, model, config)]
     passages = choose_passages(
-        read_tokens(inputs["tokens"], "validation"),
+        read_tokens(tokens, "validation") if tokens is not None else (),
         model.codec,
         prefix=config.prefix_tokens,
         following=config.continuation_tokens,

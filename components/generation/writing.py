@@ -32,6 +32,7 @@ def _write_samples(batch: SampleBatch, source: ModelSource, arithmetic: Arithmet
             "prompt_cut": row.given.was_cut,
             "prompt_form": row.given.form,
             "completion": text,
+            "suffix": row.problem.suffix,
             "trimmed_lines": num_trimmed,
             "num_tokens": completion.num_tokens,
             "finish": completion.finish,

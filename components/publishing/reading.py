@@ -33,7 +33,7 @@ def describe_samples(facts: Facts) -> Section:
 
 def choose_samples(
     samples: Sequence[Row],
-    verdicts: Mapping[tuple[str, str, int], Row],
+    verdicts: Mapping[tuple[str, str, float, int], Row],
     benchmark: str,
     num_problems: int,
 ) -> list[Row]:
@@ -41,7 +41,7 @@ def choose_samples(
 
     Args:
         samples: of all benchmarks, in the benchmark's order.
-        verdicts: by benchmark, task and sample.
+        verdicts: by benchmark, task, temperature and sample.
         benchmark: the one to choose of.
         num_problems: how many to choose at most.
     """
@@ -59,8 +59,8 @@ def choose_samples(
     return chosen + unsolved[: num_problems - len(chosen)]
 
 
-def _identify(row: Row) -> tuple[str, str, int]:
-    return row["benchmark"], row["task_id"], row["sample"]
+def _identify(row: Row) -> tuple[str, str, float, int]:
+    return row["benchmark"], row["task_id"], row["temperature"], row["sample"]
 
 
 def _draw_sample(sample: Row, verdict: Row) -> str:
@@ -68,7 +68,10 @@ def _draw_sample(sample: Row, verdict: Row) -> str:
     name = str(verdict["verdict"])
     label = VERDICT_TITLES.get(name, name)
     detail = f": {verdict['detail']}" if verdict["detail"] else ""
-    about = f"sample {sample['sample']}, {sample['num_tokens']} tokens, ended by {sample['finish']}"
+    about = (
+        f"sample {sample['sample']}, temperature {sample['temperature']:g}, "
+        f"{sample['num_tokens']} tokens, ended by {sample['finish']}"
+    )
     return (
         f'<article class="sample"><header><b>{escape_html(sample["task_id"])}</b>'
         f'<span class="chip {passed}">{escape_html(label + detail)}</span>'

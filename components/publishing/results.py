@@ -5,6 +5,7 @@ from typing import Any
 
 from components.publishing.charts import Bar, Interval, draw_bars, draw_intervals
 from components.publishing.facts import Facts
+from components.publishing.grids import describe_texts, draw_exposure, draw_temperatures
 from components.publishing.page import Section, draw_note, draw_table
 from components.publishing.quantities import spell_share
 from components.publishing.sections import draw_settings
@@ -18,6 +19,7 @@ from components.publishing.tables import (
     published_results,
     spell_published,
     spell_sampling,
+    warnings_of,
 )
 from components.stage.escaping import escape_html
 
@@ -43,6 +45,8 @@ def describe_pass_rates(facts: Facts) -> Section:
             rows += _published_intervals(facts)
         picture = draw_intervals(rows, f"pass@k on {title}")
         parts += [f"<h3>{escape_html(title)}</h3>", f"<p>{_describe_score(score)}</p>", picture]
+        parts += [draw_temperatures(score), draw_exposure(score), draw_note(describe_texts(score))]
+    parts += [draw_note(f"Warning: {text}") for text in warnings_of(facts, about_lines=False)]
     bootstrap = facts.scores["bootstrap"]
     note = (
         f"Whiskers are {spell_share(bootstrap['level'], 0)} bootstrap intervals over problems "
@@ -161,7 +165,9 @@ def describe_lines(facts: Facts) -> Section:
     if not rows:
         return Section("lines", "Lines that parse", draw_note("No continuations were scored."))
     picture = draw_intervals(rows, "Share of lines that parse")
-    warnings = "".join(draw_note(f"Warning: {text}") for text in facts.scores.get("warnings", []))
+    warnings = "".join(
+        draw_note(f"Warning: {text}") for text in warnings_of(facts, about_lines=True)
+    )
     return Section("lines", "Lines that parse", f"<p>{escape_html(text)}</p>{picture}{warnings}")
 
 

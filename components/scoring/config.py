@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from components.artifacts.documents import DOCUMENTS
 from components.artifacts.errors import ConfigError
 from components.stage.config import Config, Within
 from components.stage.step import Step
@@ -28,6 +29,15 @@ class ScoringConfig(Config):
     """Lines of an author below which the share of lines that parse is reported with a warning:
     400 give an interval of about 5 points to each side."""
 
+    max_infra_share: Annotated[float, Within(0.0, 1.0)] = 0.01
+    """Share of the samples that may lack a verdict (`infra_error`); scoring refuses above it. They
+    count neither as passed nor as failed; 0 allows none."""
+
+    max_unsound_share: Annotated[float, Within(0.0, 1.0)] = 0.0
+    """Share of a benchmark's problems that may be left out because their own solution fails here or
+    the empty completion passes; scoring refuses above it. 0 is right for HumanEval and the easy
+    set. Some problems of MBPP need objects that cannot pass between the sandbox's processes."""
+
     def check(self) -> None:
         """Refuse k out of order."""
         if not self.k or list(self.k) != sorted({*self.k}):
@@ -38,9 +48,11 @@ class ScoringConfig(Config):
 
 STEP = Step(
     name="scoring",
-    version=1,
+    version=2,
     kind="scores",
     summary="Score verdicts: pass@k with bootstrap intervals, verdict classes, lines that parse.",
     config=ScoringConfig,
     inputs={"samples": "samples", "verdicts": "verdicts"},
+    optional_inputs={"decontamination": DOCUMENTS},
+    names_parents=True,
 )

@@ -55,7 +55,7 @@ def draw_ranges(ranges: Sequence[Range], title: str) -> str:
             f'stroke-width="3"/><circle class="{style}" cx="{value:.1f}" cy="{y:.1f}" r="4.5"/>'
             f'<text x="{WIDTH - RIGHT + 14}" y="{y + 4:.1f}">{100 * row.value:.2f} %</text>'
         )
-    return _svg(bottom + 24, title, parts)
+    return svg(WIDTH, bottom + 24, title, parts)
 
 
 def draw_bars(bars: Sequence[Bar], title: str) -> str:
@@ -69,16 +69,17 @@ def draw_bars(bars: Sequence[Bar], title: str) -> str:
             f'y="{y + 3:.1f}" width="{max(0.5, _x(bar.share) - LEFT):.1f}" height="{ROW - 8}"/>'
             f'<text x="{WIDTH - RIGHT + 14}" y="{y + 15:.1f}">{escape(bar.text)}</text>'
         )
-    return _svg(8 + ROW * len(bars), title, parts)
+    return svg(WIDTH, 8 + ROW * len(bars), title, parts)
 
 
 def _x(share: float) -> float:
     return LEFT + share * (WIDTH - LEFT - RIGHT)
 
 
-def _svg(height: float, title: str, parts: Sequence[str]) -> str:
+def svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+    """A picture of given size in its own units; it scales with the page."""
     body = "\n".join(parts)
     return (
-        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img"><title>{escape(title)}</title>\n'
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img"><title>{escape(title)}</title>\n'
         f"{body}\n</svg>"
     )

@@ -1,97 +1,114 @@
-"""The scores for people: Markdown tables, and one self-contained page with pictures."""
+"""The scores for people: rows of tables, and the tables in Markdown."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-from components.scoring.pictures import Bar, Range, draw_bars, draw_ranges
+from components.scoring.counts import spell_temperature
 
 Scores = Mapping[str, Any]
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #66707f; --line: #d6dbe2;
-  --paper: #fff; --ours: #b4532a; --other: #8796a8; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #98a2b0; --line: #3a424e;
-  --paper: #14181e; --ours: #e0895f; --other: #6d7c8f; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 12px; }
-svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); }
-svg .ours { fill: var(--ours); stroke: var(--ours); }
-svg .other { fill: var(--other); stroke: var(--other); }
-.warning { border-left: 4px solid var(--ours); padding-left: .8rem; }
-p.soft { color: var(--soft); }
-"""
+SELECTION_NOTE = (
+    "* the best temperature for this k, chosen on the problems it is scored by: optimistic."
+)
+
+PUBLISHED_HEAD = ("model", "parameters", "pass@1", "@10", "@100", "n", "temperature", "source")
 
 
 def write_markdown(scores: Scores) -> str:
     """The scores as Markdown tables."""
     parts = [
         _markdown_table(("benchmark", "pass@k", "value", "interval"), pass_rows(scores)),
+        *(f"**Warning.** {text}\n" for text in scores["warnings"]),
+        *(_write_grid(name, benchmark) for name, benchmark in scores["benchmarks"].items()),
+        _markdown_table(("benchmark", "problems", "number", "pass@k"), exposure_rows(scores)),
         _markdown_table(("benchmark", "verdict", "samples"), verdict_rows(scores)),
+        _markdown_table(("benchmark", "completions", "share"), text_rows(scores)),
         _markdown_table(("author", "lines that parse", "interval", "lines"), line_rows(scores)),
-        *(f"**Warning.** {text}\n" for text in notes(scores)),
-        _markdown_table(
-            ("published", "parameters", "pass@1", "@10", "@100", "n", "temperature", "source"),
-            published_rows(scores),
-        ),
+        _markdown_table(PUBLISHED_HEAD, published_rows(scores)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def draw_page(scores: Scores) -> str:
-    """The scores as one HTML page that loads nothing from anywhere."""
-    level = f"{100 * scores['bootstrap']['level']:g} %"
-    body = [
-        "<h1>Scores</h1>",
-        *(f'<p class="warning">{escape(text)}</p>' for text in notes(scores)),
-        f"<h2>pass@k</h2><p>Bars span {level} of the bootstrap over problems.</p>",
-        draw_ranges(_pass_ranges(scores), "pass@k with intervals"),
-        _html_table(("benchmark", "pass@k", "value", "interval"), pass_rows(scores)),
-        "<h2>Beside published models</h2><p>HumanEval pass@1, per cent. Harnesses differ.</p>",
-        draw_ranges(_published_ranges(scores), "HumanEval pass@1 beside published models"),
-        "<h2>What became of the samples</h2>",
-    ]
-    for name, benchmark in scores["benchmarks"].items():
-        total = sum(benchmark["verdicts"].values())
-        bars = [Bar(verdict, n / total, f"{n:,}") for verdict, n in benchmark["verdicts"].items()]
-        body += [
-            f"<h3>{escape(name)}</h3>",
-            draw_bars(bars, f"verdicts of {name}"),
-            f"<p>{100 * benchmark['syntax_valid']:.1f} % of the completions parse.</p>",
-        ]
-    body += [
-        "<h2>Lines that parse</h2>",
-        draw_ranges(_line_ranges(scores), "share of lines that parse"),
-        _html_table(("author", "lines that parse", "interval", "lines"), line_rows(scores)),
-        "<h2>Published results</h2>",
-        _html_table(
-            ("model", "parameters", "pass@1", "@10", "@100", "n", "temperature", "source"),
-            published_rows(scores),
-        ),
-        f'<p class="soft">Self-check: {escape(selfcheck_text(scores))}.</p>',
-    ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scores</title>'
-        f"<style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
-    )
+def _write_grid(name: str, benchmark: Scores) -> str:
+    if not benchmark["selection"]:
+        return ""
+    tables = _markdown_table(*grid_table(benchmark))
+    chosen = _markdown_table(SELECTION_HEAD, selection_rows(benchmark))
+    return f"{name} by temperature:\n\n{tables}\n{SELECTION_NOTE}\n\n{chosen}"
 
 
 def pass_rows(scores: Scores) -> list[tuple[str, ...]]:
     """A row for each benchmark and k."""
     return [
         (
-            f"{name} (n = {benchmark['n']})",
+            f"{name} (n = {benchmark['n']}, {spell_temperatures(benchmark)})",
             f"pass@{k}",
-            _percent(interval["value"]),
-            _span(interval),
+            percent(interval["value"]),
+            span(interval),
         )
         for name, benchmark in scores["benchmarks"].items()
         for k, interval in benchmark["pass_at_k"].items()
     ]
+
+
+def spell_temperatures(benchmark: Scores) -> str:
+    """At which temperatures the samples were drawn."""
+    heats = ", ".join(map(spell_temperature, benchmark["temperatures"]))
+    return f"T chosen across halves of {heats}" if benchmark["selection"] else f"T = {heats}"
+
+
+def grid_table(benchmark: Scores) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows of temperature by k; the best temperature of each k has a star."""
+    ks = list(benchmark["pass_at_k"])
+    rows = []
+    for cell in benchmark["grid"]:
+        values = [cell["pass_at_k"].get(k) for k in ks]
+        stars = [
+            " *" if benchmark["selection"].get(k, {}).get("best") == cell["temperature"] else ""
+            for k in ks
+        ]
+        texts = [
+            f"{percent(value['value'])} ({span(value)}){star}" if value else "-"
+            for value, star in zip(values, stars, strict=True)
+        ]
+        rows.append((spell_temperature(cell["temperature"]), str(cell["n"]), *texts))
+    return ("temperature", "n", *(f"pass@{k}" for k in ks)), rows
+
+
+SELECTION_HEAD = ("pass@k", "chosen by each half", "on the other half", "together", "interval")
+
+
+def selection_rows(benchmark: Scores) -> list[tuple[str, ...]]:
+    """A row for each k: what each half of the problems chose, and how it did on the other."""
+    return [
+        (
+            f"pass@{k}",
+            " and ".join(f"T = {spell_temperature(half['chosen'])}" for half in choice["halves"]),
+            " and ".join(percent(half["other_half"]) for half in choice["halves"]),
+            percent(choice["value"]),
+            span(choice),
+        )
+        for k, choice in benchmark["selection"].items()
+    ]
+
+
+def exposure_rows(scores: Scores) -> list[tuple[str, ...]]:
+    """A row for each benchmark and what decontamination knows of its problems."""
+    rows: list[tuple[str, ...]] = [
+        (
+            name,
+            exposure,
+            f"{part['problems']:,}",
+            ", ".join(
+                f"@{k} {percent(interval['value'])} ({span(interval)})"
+                for k, interval in part["pass_at_k"].items()
+            )
+            or "-",
+        )
+        for name, benchmark in scores["benchmarks"].items()
+        for exposure, part in benchmark["exposure"].items()
+    ]
+    return rows
 
 
 def verdict_rows(scores: Scores) -> list[tuple[str, ...]]:
@@ -103,13 +120,29 @@ def verdict_rows(scores: Scores) -> list[tuple[str, ...]]:
     ]
 
 
+def text_rows(scores: Scores) -> list[tuple[str, ...]]:
+    """Rows on what the completions look like, by benchmark."""
+    rows: list[tuple[str, ...]] = []
+    for name, benchmark in scores["benchmarks"].items():
+        texts, total = benchmark["texts"], benchmark["samples"]
+        shares = {
+            "parse, with their prompt": benchmark["syntax_valid"],
+            "repeat another of their problem": texts["duplicates"],
+            "are blank": texts["blank"] / total,
+            "begin with their prompt": texts["repeats_prompt"] / total,
+            "had incomplete last lines trimmed": texts["trimmed"] / total,
+        }
+        rows += [(name, what, f"{100 * share:.1f} %") for what, share in shares.items()]
+    return rows
+
+
 def line_rows(scores: Scores) -> list[tuple[str, ...]]:
     """A row for each author; no share where no line counts."""
     return [
         (
             author,
-            _percent(score["share"]) if score["lines"] else "-",
-            _span(score) if score["lines"] else "-",
+            percent(score["share"]) if score["lines"] else "-",
+            span(score) if score["lines"] else "-",
             f"{score['lines']:,}",
         )
         for author, score in scores["lines"].items()
@@ -117,9 +150,22 @@ def line_rows(scores: Scores) -> list[tuple[str, ...]]:
 
 
 def published_rows(scores: Scores) -> list[tuple[str, ...]]:
-    """The published table, values in per cent."""
+    """The published table, values in per cent; this model's HumanEval first."""
     names = ("pass_at_1", "pass_at_10", "pass_at_100")
-    return [
+    rows: list[tuple[str, ...]] = []
+    if ours := scores["benchmarks"].get("humaneval"):
+        values = [ours["pass_at_k"].get(k) for k in ("1", "10", "100")]
+        rows.append(
+            (
+                "this model",
+                "",
+                *(f"{100 * value['value']:.2f}" if value else "-" for value in values),
+                str(ours["n"]),
+                spell_temperatures(ours).removeprefix("T = "),
+                "this report",
+            )
+        )
+    rows += [
         (
             row["model"],
             row["parameters"],
@@ -130,67 +176,25 @@ def published_rows(scores: Scores) -> list[tuple[str, ...]]:
         )
         for row in scores["published"]
     ]
-
-
-def notes(scores: Scores) -> list[str]:
-    """What limits the scores: k left out, samples that the sandbox could not judge, few lines."""
-    texts = list(scores["warnings"])
-    for name, benchmark in scores["benchmarks"].items():
-        if benchmark["k_left_out"]:
-            left_out = ", ".join(f"pass@{k}" for k in benchmark["k_left_out"])
-            texts.append(f"{name}: no {left_out}, each problem has {benchmark['n']} samples.")
-        if not benchmark["verdicts"].get("passed"):
-            bound = 1 - (1 - scores["bootstrap"]["level"]) ** (1 / benchmark["problems"])
-            texts.append(
-                f"{name}: no problem was solved, so the bootstrap's interval has no width; "
-                f"{benchmark['problems']} problems without a pass bound the share of problems that "
-                f"the model solves by {100 * bound:.2f} % only."
-            )
-        if broken := benchmark["verdicts"].get("infra_error"):
-            texts.append(f"{name}: {broken:,} samples without a verdict count as not passed.")
-    return texts
+    return rows
 
 
 def selfcheck_text(scores: Scores) -> str:
     """The self-check in words."""
     return "; ".join(
-        f"{name}: {check['canonical_passed']} of {check['problems']} reference solutions pass, "
+        f"{name}: {check['canonical_passed']} of {check['canonical']} reference solutions pass, "
         f"{check['empty_passed']} empty completions pass"
         for name, check in scores["selfcheck"].items()
     )
 
 
-def _pass_ranges(scores: Scores) -> list[Range]:
-    return [
-        Range(f"{name} pass@{k}", interval["value"], interval["low"], interval["high"], True)
-        for name, benchmark in scores["benchmarks"].items()
-        for k, interval in benchmark["pass_at_k"].items()
-    ]
-
-
-def _line_ranges(scores: Scores) -> list[Range]:
-    return [
-        Range(author, score["share"], score["low"], score["high"], author == "trained")
-        for author, score in scores["lines"].items()
-        if score["lines"]
-    ]
-
-
-def _published_ranges(scores: Scores) -> list[Range]:
-    ranges = []
-    if ours := scores["benchmarks"].get("humaneval", {}).get("pass_at_k", {}).get("1"):
-        ranges.append(Range("this model", ours["value"], ours["low"], ours["high"], True))
-    for row in scores["published"]:
-        share = row["pass_at_1"] / 100
-        ranges.append(Range(f"{row['model']} {row['parameters']}", share, share, share, False))
-    return ranges
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in per cent."""
     return f"{100 * share:.2f} %"
 
 
-def _span(interval: Mapping[str, float]) -> str:
+def span(interval: Mapping[str, float]) -> str:
+    """Both ends of an interval in per cent."""
     return f"{100 * interval['low']:.2f} to {100 * interval['high']:.2f} %"
 
 
@@ -200,11 +204,3 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"

@@ -53,12 +53,13 @@ def step_parser(step: Step) -> OneLineParser:
         allow_abbrev=False,
     )
     places = parser.add_argument_group("artifacts")
-    for name, kind in step.inputs.items():
+    for name, kind in step.all_inputs().items():
+        may_lack = "" if name in step.inputs else "; may be left out"
         places.add_argument(
             f"--{name.replace('_', '-')}",
-            required=True,
+            required=name in step.inputs,
             metavar="DIR",
-            help=f"an artifact of kind {kind}, or a folder with a copy of its manifest",
+            help=f"an artifact of kind {kind}, or a folder with a copy of its manifest{may_lack}",
         )
     places.add_argument(
         "--output",
@@ -130,7 +131,8 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     config = read_config_flags(arguments, step.config.from_json(given))
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
-    inputs = {name: getattr(arguments, name) for name in step.inputs}
+    given_inputs = {name: getattr(arguments, name) for name in step.all_inputs()}
+    inputs = {name: uri for name, uri in given_inputs.items() if uri is not None}
     make_folder(arguments.output, "--output")
     try:
         with error_kept(arguments.output / ERROR_NAME):

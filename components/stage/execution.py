@@ -102,13 +102,21 @@ def execute(
         CodekilnError: an input of another kind, a damaged file, a held lease, or what the step
             itself refuses.
     """
-    artifacts = {name: Artifact.open(inputs[name], kind=kind) for name, kind in step.inputs.items()}
+    artifacts = {
+        name: Artifact.open(inputs[name], kind=kind)
+        for name, kind in step.all_inputs().items()
+        if name in step.inputs or name in inputs
+    }
     parents = {
         name: Parent(step=a.manifest.step, key=a.manifest.key, digest=a.manifest.digest)
         for name, a in artifacts.items()
     }
     identity = {"config": config.to_json(), "observed": step.observe(config)}
-    key = key_of(step.name, step.version, identity, {name: p.digest for name, p in parents.items()})
+    named = {
+        name: f"{p.key} {p.digest}" if step.names_parents else p.digest
+        for name, p in parents.items()
+    }
+    key = key_of(step.name, step.version, identity, named)
     log = start_logging(step.name, key, log_file)
     storage = open_storage(execution.data_root).child(step.name).child(key)
     reused = storage.exists(MANIFEST_NAME)

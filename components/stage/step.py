@@ -65,6 +65,9 @@ class Step:
     inputs: Mapping[str, str]
     """Input name to the kind that is expected."""
 
+    optional_inputs: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that the step does without where none is given; the graph gives them all."""
+
     observed: bool = False
     """Whether the room's `observation.py` adds what it sees of its source to the identity."""
 
@@ -77,6 +80,10 @@ class Step:
 
     extra: str = ""
     """The extra of the distribution that brings what the step imports."""
+
+    def all_inputs(self) -> dict[str, str]:
+        """Every input's kind by its name, optional ones last."""
+        return {**self.inputs, **self.optional_inputs}
 
     def load_run(self) -> RunStep:
         """Import the step's `run`.
