@@ -62,11 +62,15 @@ def step_parser(step: Step) -> OneLineParser:
         )
     places.add_argument(
         "--output",
-        required=True,
+        required=not step.estimates,
         type=Path,
         metavar="DIR",
         help="where the copy of the manifest, the summary and the metrics go",
     )
+    if step.estimates:
+        places.add_argument(
+            "--dry-run", action="store_true", help="say what a run would cost, and ask nothing"
+        )
     places.add_argument("--log", type=Path, metavar="FILE", help="a file that gets every log line")
     add_config_flags(
         parser.add_argument_group("execution (never changes what comes out)"), Execution
@@ -130,6 +134,12 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     config = read_config_flags(arguments, step.config.from_json(given))
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
+    if step.estimates:
+        if arguments.dry_run:
+            sys.stdout.write(step.estimate(config).rstrip() + "\n")
+            return 0
+        if arguments.output is None:
+            raise ConfigError(f"expected --output DIR, got none: see codekiln {step.name} --help")
     inputs = {name: getattr(arguments, name) for name in step.inputs}
     arguments.output.mkdir(parents=True, exist_ok=True)
     try:

@@ -107,7 +107,7 @@ def execute(
         name: Parent(step=a.manifest.step, key=a.manifest.key, digest=a.manifest.digest)
         for name, a in artifacts.items()
     }
-    identity = {"config": config.to_json(), "observed": step.observe(config)}
+    identity = {"config": config.identity(), "observed": step.observe(config)}
     key = key_of(step.name, step.version, identity, {name: p.digest for name, p in parents.items()})
     log = start_logging(step.name, key, log_file)
     storage = open_storage(execution.data_root).child(step.name).child(key)

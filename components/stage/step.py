@@ -68,6 +68,10 @@ class Step:
     observed: bool = False
     """Whether the room's `observation.py` adds what it sees of its source to the identity."""
 
+    estimates: bool = False
+    """Whether the room's `estimate.py` says what a run would cost before it asks anything: the
+    flag `--dry-run`."""
+
     names_parents: bool = False
     """Whether the output names its parents' keys and configs, so that their keys enter its key:
     parents of other configs can have equal digests."""
@@ -92,6 +96,11 @@ class Step:
             return {}
         observation: dict[str, Any] = self._load("observation", "observe")(config)
         return observation
+
+    def estimate(self, config: Config) -> str:
+        """What a run would cost, in a few lines."""
+        text: str = self._load("estimate", "estimate")(config)
+        return text
 
     def _load(self, module: str, name: str) -> Any:
         try:

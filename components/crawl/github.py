@@ -1,0 +1,180 @@
+"""The source `github`: every public repository of a search, each once, by its numeric id."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from components.artifacts.artifact import ArtifactWriter
+from components.artifacts.errors import ConfigError
+from components.artifacts.opt_out import OptOut
+from components.artifacts.tally import Tally
+from components.crawl.budgets import Pauses
+from components.crawl.config import CrawlConfig
+from components.crawl.discovery import discover, read_whole, read_window, rules_digest
+from components.crawl.earlier import EarlierCrawls
+from components.crawl.fetching import Fetcher
+from components.crawl.harvest import Rules
+from components.crawl.journal import Journal, name_of, pack_journal, sweep
+from components.crawl.languages import NAMES
+from components.crawl.source import Discovery, Packed, RepositoryRef
+from components.crawl.tokens import Token, read_tokens
+from components.crawl.transport import Allowance, Settings, Transport
+
+PLAN = "plan"
+PAUSES = "pauses"
+"""Folders of a crawl beside its records: windows, and limits that were answered."""
+
+logger = logging.getLogger("codekiln")
+
+_ALLOWANCES: dict[Settings, Allowance] = {}
+"""By settings: what this process has used, over all of its windows."""
+
+_EARLIER: dict[str, EarlierCrawls] = {}
+"""By folder: opening them takes a listing."""
+
+
+@dataclass(frozen=True)
+class GithubSource:
+    """GitHub, or a server that speaks as it does. Holds no token: each process reads its own."""
+
+    config: CrawlConfig
+    rules: Rules
+
+    def observe(self) -> dict[str, Any]:
+        """The opt-outs of a file; what the network holds is seen later, and changes."""
+        return observe_opt_out(self.config, self.rules.opt_out)
+
+    def discover(self, output: ArtifactWriter, tally: Tally) -> Discovery:  # noqa: ARG002
+        """Find the windows, or go on finding them; a finished plan is read."""
+        plan = output.storage.child(PLAN)
+        whole = read_whole(plan) or asyncio.run(self._discover(output))
+        counts = {name: int(whole[name]) for name in ("repositories", "requests", "missed")}
+        counts["windows"] = len(whole["windows"])
+        logger.info(
+            "plan: %d repositories in %d windows, %d requests",
+            counts["repositories"],
+            counts["windows"],
+            counts["requests"],
+        )
+        return Discovery(units=range(len(whole["windows"])), counts=counts)
+
+    def fetch(self, output: ArtifactWriter, num_sharing: int, unit: int) -> Packed:
+        """Fetch the repositories of a window that have no record yet, and pack them all."""
+        refs = read_window(output.storage.child(PLAN), unit).refs
+        journal = Journal.of_unit(output, unit)
+        fetched = journal.fetched()
+        missing = [ref for ref in refs if name_of(ref.repo_id) not in fetched]
+        if missing:
+            asyncio.run(self._fetch(output, num_sharing, journal, missing))
+        return pack_journal(output, unit, [ref.repo_id for ref in refs])
+
+    def attest(self, output: ArtifactWriter, discovery: Discovery) -> None:
+        """Take away what the crawl needed only while it ran."""
+        sweep(output, len(discovery.units))
+        for name in (pauses := output.storage.child(PAUSES)).names():
+            pauses.remove(name)
+
+    @cached_property
+    def _user_agent(self) -> str:
+        return f"codekiln/{version('codekiln')} (+{self.config.contact})"
+
+    def _transport(
+        self, output: ArtifactWriter, num_sharing: int, tokens: tuple[Token, ...]
+    ) -> Transport:
+        settings = Settings.of(self.config, self._user_agent, num_sharing)
+        allowance = _ALLOWANCES.setdefault(settings, Allowance(settings))
+        return Transport(settings, tokens, Pauses(output.storage.child(PAUSES)), allowance)
+
+    async def _discover(self, output: ArtifactWriter) -> dict[str, Any]:
+        async with self._transport(output, 1, read_tokens()) as transport:
+            plan = output.storage.child(PLAN)
+            return await discover(transport, self.config.github, self.rules, plan)
+
+    async def _fetch(
+        self,
+        output: ArtifactWriter,
+        num_sharing: int,
+        journal: Journal,
+        refs: Sequence[RepositoryRef],
+    ) -> None:
+        tokens = read_tokens()
+        earlier = self._earlier(output)
+        async with self._transport(output, num_sharing, tokens) as transport:
+            fetcher = Fetcher(
+                config=self.config.github,
+                rules=self.rules,
+                transport=transport,
+                earlier=earlier,
+                token=tokens[0],
+                timeout_s=self.config.timeout_s,
+            )
+            todo = iter(refs)
+
+            async def work() -> None:
+                for ref in todo:
+                    harvest = await fetcher.fetch(ref)
+                    await asyncio.to_thread(journal.write, harvest)
+
+            at_once = max(1, self.config.max_concurrency // num_sharing)
+            await asyncio.gather(*(work() for _ in range(at_once)))
+
+    def _earlier(self, output: ArtifactWriter) -> EarlierCrawls:
+        uri = output.storage.uri
+        if uri not in _EARLIER:
+            digest = rules_digest(self.config.github, self.rules)
+            _EARLIER[uri] = EarlierCrawls.beside(output, digest, self.rules)
+        return _EARLIER[uri]
+
+
+def github_source(config: CrawlConfig) -> GithubSource:
+    """The source of a config.
+
+    Raises:
+        ConfigError: nobody to write to.
+    """
+    if not config.contact:
+        raise ConfigError(
+            "expected --contact for source 'github', got none: give an address or a page where "
+            "you can be reached; it is sent in every User-Agent"
+        )
+    return GithubSource(config, rules_of(config))
+
+
+def rules_of(config: CrawlConfig) -> Rules:
+    """What a config takes of each repository."""
+    return Rules(
+        languages=frozenset(config.languages) or NAMES,
+        max_file_bytes=config.max_file_bytes,
+        licenses=config.licenses,
+        opt_out=read_opt_out(config),
+    )
+
+
+def read_opt_out(config: CrawlConfig) -> OptOut:
+    """The opt-outs of a config and of its file.
+
+    Raises:
+        ConfigError: an entry is none, or the file cannot be read.
+    """
+    entries = OptOut.read(config.opt_out).entries
+    if not config.opt_out_file:
+        return OptOut.read(entries)
+    try:
+        lines = Path(config.opt_out_file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"expected a file of opt-outs in opt_out_file, got {config.opt_out_file!r} "
+            f"({type(error).__name__}): give one that exists and can be read"
+        ) from None
+    listed = OptOut.read(lines, repr(config.opt_out_file)).entries
+    return OptOut.read([*entries, *listed])
+
+
+def observe_opt_out(config: CrawlConfig, opt_out: OptOut) -> dict[str, Any]:
+    """What a file of opt-outs adds to the identity."""
+    return {"opt_out": [*opt_out.entries]} if config.opt_out_file else {}
