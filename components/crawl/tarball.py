@@ -247,12 +247,11 @@ class TarReader:
             return None
         root, _, inner = text.partition("/")
         parts = PurePosixPath(text).parts
-        if self._root is None:
-            self._root = root
-        safe = root and root == self._root and ".." not in parts and text.isprintable()
+        safe = root and self._root in (None, root) and ".." not in parts and text.isprintable()
         if not safe or "\\" in text or inner.startswith("/"):
             self.on_refused(UNSAFE_NAME, "", self._size)
             return None
+        self._root = root
         return inner
 
     def _read_data(self, data: bytes) -> None:

@@ -1,0 +1,273 @@
+"""The crawl of GitHub as a whole, against the double: truth, resume, sharing, deltas, opt-out."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifacts.artifact import Artifact
+from components.artifacts.documents import git_blob_sha1, read_documents
+from components.artifacts.errors import ConfigError
+from components.artifacts.rows import read_rows
+from components.crawl import github
+from tests.github_double import TOKEN, DoubleRepository, GithubDouble
+from tests.github_repositories import (
+    CONTACT,
+    MIT,
+    git,
+    package_files,
+    package_repository,
+    repository,
+    small_files,
+    tarball,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDARY_WAIT_S = 0.3
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    github._ALLOWANCES.clear()
+    github._EARLIER.clear()
+
+
+@pytest.fixture
+def double_of() -> Iterator[Callable[..., GithubDouble]]:
+    """Start a double; a violation fails the test."""
+    opened = []
+
+    def start(repositories: Sequence[DoubleRepository], **options: Any) -> GithubDouble:
+        double = GithubDouble([*repositories], secondary_wait_s=SECONDARY_WAIT_S, **options)
+        context = double.running()
+        opened.append((context, double))
+        return context.__enter__()
+
+    yield start
+    for context, double in opened:
+        context.__exit__(None, None, None)
+        assert not double.violations, "\n".join(double.violations)
+
+
+def config_of(double: GithubDouble, **changes: Any) -> dict[str, Any]:
+    nested = {
+        "as_of": "2026-11-24",
+        "api_url": double.api_url,
+        "git_url": f"{double.archive_url}/git",
+        **changes.pop("github", {}),
+    }
+    return {
+        "source": "github",
+        "contact": CONTACT,
+        "max_requests_per_second": 800.0,
+        "secondary_wait_s": SECONDARY_WAIT_S,
+        "timeout_s": 30.0,
+        "languages": ["Python", "C", "Markdown"],
+        "github": nested,
+        **changes,
+    }
+
+
+def rows_of(artifact: Artifact) -> list[dict[str, Any]]:
+    return [
+        row
+        for entry in artifact.part("documents")
+        for row in read_documents(artifact, entry).to_pylist()
+    ]
+
+
+def corpus(number: int) -> list[DoubleRepository]:
+    return [repository(n, small_files(n)) for n in range(number)]
+
+
+def test_the_truth_is_found(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Set equality of (repository, commit, path, sha256) over repositories of real packages."""
+    names = ["pluggy", "iniconfig", "packaging"]
+    real = [package_repository(n, name, tmp_path / "git") for n, name in enumerate(names)]
+    double = double_of(real, git_root=tmp_path / "git")
+    artifact = make_step("crawl", **config_of(double, languages=["Python"])).artifact
+    expected = {
+        (f"packages/{name}", one.commit, path, hashlib.sha256(data).hexdigest())
+        for name, one in zip(names, real, strict=True)
+        for path, data in package_files(name).items()
+        if path.endswith(".py") and data
+    }
+    rows = rows_of(artifact)
+    assert {(r["repo"], r["commit"], r["path"], r["sha256"]) for r in rows} == expected
+    for row in rows:
+        assert row["blob_sha1"] == git_blob_sha1(row["content"].encode())
+        tree = git("ls-tree", row["commit"], row["path"], folder=tmp_path / f"git/{row['repo']}.git")
+        assert row["blob_sha1"] in tree.decode()
+
+
+def test_two_repositories_of_one_name_stay_two(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any]
+) -> None:
+    """C3: GPT-Code-Clippy cloned into a folder named without the owner, and two collided."""
+    same = [
+        repository(n, {"a.py": f"owner = {n}\n".encode()}, full_name=f"o{n}/utils")
+        for n in range(30)
+    ]
+    rows = rows_of(make_step("crawl", **config_of(double_of(same))).artifact)
+    assert {(row["repo"], row["content"]) for row in rows} == {
+        (f"o{n}/utils", f"owner = {n}\n") for n in range(30)
+    }
+
+
+def test_what_cannot_be_fetched_is_recorded_with_its_class(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any]
+) -> None:
+    bomb = bytes(64 << 20)
+    repositories = [
+        *corpus(3),
+        repository(10, {}, state="blocked"),
+        repository(11, {}, state="empty"),
+        repository(12, {}, size_kb=3_000_000),
+        repository(13, {}, tarball=b"no archive"),
+        repository(14, {}, tarball=tarball({"a.bin": bomb}, "0" * 40)),
+        repository(15, {"a.py": b"x = 1\n"}, tarball=tarball({"a.py": b"x"}, "f" * 40)),
+        repository(16, {}),
+    ]
+    double = double_of(repositories, planned={"archive:owner2/name16": ["cut"] * 99})
+    artifact = make_step("crawl", **config_of(double, max_attempts=2)).artifact
+    outcomes = {row["repo"]: row["outcome"] for row in read_rows(artifact, "repositories")}
+    assert outcomes == {
+        **{f"owner{n}/name{n}": "fetched" for n in range(3)},
+        "owner3/name10": "blocked",
+        "owner4/name11": "empty_repository",
+        "owner5/name12": "repository_too_large",
+        "owner6/name13": "corrupt_archive",
+        "owner0/name14": "archive_bomb",
+        "owner1/name15": "commit_differs",
+        "owner2/name16": "truncated",
+    }
+    counts = artifact.manifest.tally.counts
+    assert counts["repositories"] == 3
+    assert counts["repositories_not_fetched"] == 7
+    assert "| archive_bomb | 1 |" in artifact.storage.read("summary.md").decode()
+
+
+def test_rest_discovery_takes_the_commit_of_the_archive_and_gives_the_same(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    double = double_of(corpus(25))
+    made = [
+        make_step("crawl", data_root=str(tmp_path / form), **config_of(double, github=changes))
+        for form, changes in (("graphql", {}), ("rest", {"discovery": "rest"}))
+    ]
+    assert made[0].artifact.manifest.digest == made[1].artifact.manifest.digest
+    assert all(len(row["commit"]) == 40 for row in rows_of(made[1].artifact))
+
+
+def test_neither_faults_nor_workers_change_the_digest(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    calm = double_of(corpus(30))
+    expected = make_step("crawl", data_root=str(tmp_path / "calm"), **config_of(calm)).artifact
+    stormy = double_of(corpus(30), fault_rate=0.2, seed=5)
+    again = make_step(
+        "crawl", data_root=str(tmp_path / "storm"), **config_of(stormy, max_attempts=12)
+    ).artifact
+    assert sum(stormy.fault_counts.values()) > 5
+    assert again.manifest.digest == expected.manifest.digest
+
+
+def test_no_token_and_no_place_of_this_machine_is_in_what_was_made(
+    double_of: Callable[..., GithubDouble],
+    make_step: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    make_step("crawl", **config_of(double_of(corpus(5))))
+    files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        data = path.read_bytes()
+        assert TOKEN.encode() not in data, path
+        if path.name != "ledger.json":
+            assert str(tmp_path).encode() not in data, path
+
+
+def crawl_command(double: GithubDouble, folder: Path, *more: str) -> list[str]:
+    config = config_of(
+        double,
+        max_attempts=14,
+        github={"created_from": "2019-12-01", "as_of": "2021-01-01"},
+    )
+    (folder / "config.json").write_text(json.dumps(config))
+    where = ["--data-root", str(folder / "data"), "--output", str(folder / "out")]
+    return [sys.executable, "-m", "pipelines.cli", "crawl", "--config", str(folder / "config.json"),
+            *where, "--workers", "1", *more]  # fmt: skip
+
+
+def run_crawl(command: Sequence[str], **variables: str) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GITHUB_TOKEN": TOKEN, **variables}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def recorded(folder: Path) -> set[str]:
+    """Numbers of the repositories that have a record, or whose window has one."""
+    names = {
+        path.stem.rpartition("-")[2]
+        for path in folder.glob("data/crawl/*/journal/*/*.arrow")
+        if not path.name.startswith(".")
+    }
+    for path in folder.glob("data/crawl/*/records/*.json"):
+        plan = path.parents[1] / "plan" / path.name
+        names |= {one["repo_id"].rpartition(":")[2] for one in json.loads(plan.read_text())["refs"]}
+    return names
+
+
+@pytest.mark.slow
+def test_a_crawl_that_is_killed_twenty_times_gives_the_undisturbed_digest(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    """With 20 % faults; nothing is fetched again that has a record."""
+    repositories = corpus(80)
+    numbers = {one.full_name: str(one.id) for one in repositories}
+    calm = double_of(repositories)
+    whole = {"created_from": "2019-12-01", "as_of": "2021-01-01"}
+    expected = make_step("crawl", **config_of(calm, github=whole)).artifact.manifest.digest
+    kinds = ("403_secondary", "429_secondary", "502", "cut", "403_retry_after", "429_primary")
+    double = double_of(repositories, fault_rate=0.2, seed=7, faults=kinds, delay_s=0.02)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    command, draw = crawl_command(double, folder), random.Random(11)
+    kills = 0
+    while kills < 20:
+        before, at = recorded(folder), time.time()
+        process = run_crawl(command)
+        deadline = time.monotonic() + 60
+        wanted = len(double.requests) + draw.randrange(1, 8)
+        while len(double.requests) < wanted and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        out, _ = process.communicate()
+        time.sleep(0.05)  # what the double was about to answer is answered
+        double.forget_waits(time.time() - 0.2)
+        again = {name for when, name in double.served if when > at} & {
+            name for name, number in numbers.items() if number in before
+        }
+        assert not again, out
+        kills += process.returncode == -signal.SIGKILL
+        assert process.returncode != 0, "the crawl ended before it was killed twenty times"
+    process = run_crawl(command)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    location = json.loads((folder / "out" / "location.json").read_text())
+    assert location["digest"] == expected
+    assert not [*folder.glob("data/crawl/*/journal/*/*")]
