@@ -271,3 +271,216 @@ def test_a_crawl_that_is_killed_twenty_times_gives_the_undisturbed_digest(
     location = json.loads((folder / "out" / "location.json").read_text())
     assert location["digest"] == expected
     assert not [*folder.glob("data/crawl/*/journal/*/*")]
+
+
+def most_in_a_second(double: GithubDouble) -> int:
+    times = sorted(at for at, _, _ in double.requests)
+    return max(sum(1 for at in times if start <= at < start + 1) for start in times)
+
+
+def check_shared(artifact: Artifact, double: GithubDouble, number: int) -> None:
+    """One record a window, nothing fetched twice, and the pace of one crawl."""
+    windows = {entry.index for entry in artifact.part("documents")}
+    assert windows == set(range(len(windows)))
+    assert len(windows) >= 3
+    names = [name for _, name in double.served]
+    assert sorted(names) == sorted({one.full_name for one in double.repositories})
+    assert len(names) == number
+
+
+def test_two_indexes_share_one_plan_and_one_pace(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    double = double_of(corpus(40))
+    config = config_of(double, max_requests_per_second=40.0)
+    alone = make_step("crawl", data_root=str(tmp_path / "one"), **config).artifact
+    served = len(double.served)
+    double.served.clear()
+    double.requests.clear()
+    shared = make_step(
+        "crawl", data_root=str(tmp_path / "two"), engine="indexed", workers=2, **config
+    ).artifact
+    assert served == 40
+    assert shared.manifest.digest == alone.manifest.digest
+    check_shared(shared, double, 40)
+    assert most_in_a_second(double) <= 40 + 2
+
+
+def test_the_same_command_is_an_index_of_a_job(
+    double_of: Callable[..., GithubDouble], tmp_path: Path
+) -> None:
+    double = double_of(corpus(40))
+    command = crawl_command(double, tmp_path, "--engine", "indexed")
+    command[command.index("--workers") + 1] = "2"
+    pods = []
+    for index in (1, 0):
+        out = command.index("--output") + 1
+        folder = tmp_path / f"out-{index}"
+        mine = [*command[:out], str(folder), *command[out + 1 :]]
+        pods.append(run_crawl(mine, JOB_COMPLETION_INDEX=str(index)))
+    for pod in pods:
+        text, _ = pod.communicate(timeout=120)
+        assert pod.returncode == 0, text
+    located = [json.loads((tmp_path / f"out-{n}/location.json").read_text()) for n in (0, 1)]
+    assert located[0]["digest"] == located[1]["digest"]
+    check_shared(Artifact.open(located[0]["uri"]), double, 40)
+
+
+def test_a_later_crawl_fetches_what_changed_and_nothing_else(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    repositories = corpus(20)
+    double = double_of(repositories)
+    make_step("crawl", **config_of(double))
+    changed = repository(3, {"LICENSE": MIT, "new.py": b"new = 1\n"})
+    new = repository(77, {"LICENSE": MIT, "born.py": b"born = 1\n"})
+    double.repositories[3] = changed
+    double.repositories.append(new)
+    double.repositories[4].stars = 9999
+    double.repositories[5].full_name = "renamed/name5"
+    double.served.clear()
+    github._EARLIER.clear()
+    later = config_of(double, github={"as_of": "2026-12-24"})
+    delta = make_step("crawl", **later).artifact
+    assert sorted(name for _, name in double.served) == sorted([changed.full_name, new.full_name])
+    fresh = make_step("crawl", data_root=str(tmp_path / "fresh"), **later).artifact
+    assert delta.manifest.digest == fresh.manifest.digest
+    assert delta.manifest.tally.to_json() == fresh.manifest.tally.to_json()
+    assert {row["stars"] for row in rows_of(delta) if row["repo_id"] == "github:1004"} == {9999}
+    assert {row["repo"] for row in rows_of(delta) if row["repo_id"] == "github:1005"} == {
+        "renamed/name5"
+    }
+
+
+def test_by_rest_a_later_crawl_asks_with_the_etag(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    double = double_of(corpus(12))
+    rest = {"discovery": "rest"}
+    make_step("crawl", **config_of(double, github=rest))
+    for one in double.repositories[:6]:
+        one.pushed_at = "2026-02-02T00:00:00Z"  # to another branch: the archive is the same
+    double.served.clear()
+    double.requests.clear()
+    github._EARLIER.clear()
+    later = config_of(double, github={**rest, "as_of": "2026-12-24"})
+    delta = make_step("crawl", **later).artifact
+    asked = [target for _, host, target in double.requests if host == "archive"]
+    assert len(asked) == 6
+    assert double.served == []  # each was answered with 304
+    fresh = make_step("crawl", data_root=str(tmp_path / "fresh"), **later).artifact
+    assert delta.manifest.digest == fresh.manifest.digest
+
+
+def test_who_opted_out_is_not_asked_for_and_leaves_a_tombstone(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    double = double_of(corpus(14))
+    secret = hashlib.sha256(b"# number 5\n").hexdigest()
+    listed = tmp_path / "opt-out.txt"
+    listed.write_text(f"owner1  # an owner\nowner3/name3\nid:github:1004\n{secret}\n")
+    config = config_of(double, opt_out=["owner6/*/src/*"], opt_out_file=str(listed))
+    artifact = make_step("crawl", **config).artifact
+    outcomes = {row["repo"]: row["outcome"] for row in read_rows(artifact, "repositories")}
+    out = {repo for repo, outcome in outcomes.items() if outcome == "opted_out"}
+    assert out == {"owner1/name1", "owner1/name8", "owner3/name3", "owner4/name4"}
+    asked = {target for _, _, target in double.requests}
+    assert not [one for one in asked for repo in out if repo in one]
+    assert artifact.manifest.tally.drops["opted_out"][0] == 5
+    rows = rows_of(artifact)
+    assert {row["path"] for row in rows if row["repo"] == "owner6/name6"} == {"README.md"}
+    assert secret not in {row["sha256"] for row in rows}
+    listed.write_text("owner2\n")
+    assert make_step("crawl", **config).artifact.manifest.key != artifact.manifest.key
+
+
+def test_licences_are_read_nearest_first_with_their_evidence(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any]
+) -> None:
+    apache = (ROOT / "LICENSE").read_bytes()
+    files = {
+        "LICENSE": MIT,
+        "a.py": b"x = 1\n",
+        "b.py": b"# SPDX-License-Identifier: BSD-3-Clause\nx = 1\n",
+        "vendor/LICENSE.txt": apache,
+        "vendor/deep/c.py": b"x = 1\n",
+        "third/COPYING": b"You may not.\n",
+        "third/d.py": b"x = 1\n",
+    }
+    named = repository(1, files, license="GPL-3.0")
+    other = repository(2, {**files, "pyproject.toml": b""}, license="NOASSERTION")
+    bare = repository(
+        3, {"pyproject.toml": b'[project]\nlicense = "ISC"\n', "a.py": b"x = 1\n"}, license=None
+    )
+    none = repository(4, {"a.py": b"x = 2\n"}, license=None)
+    config = config_of(double_of([named, other, bare, none]), languages=["Python"])
+    rows = rows_of(make_step("crawl", **config).artifact)
+    seen = {(r["repo"][-5:], r["path"]): (r["license"], r["license_source"]) for r in rows}
+    shared = {
+        "b.py": ("BSD-3-Clause", "SPDX-License-Identifier"),
+        "vendor/deep/c.py": ("Apache-2.0", "file:vendor/LICENSE.txt"),
+        "third/d.py": ("unknown", "file:third/COPYING"),
+    }
+    assert seen == {
+        **{("name1", path): value for path, value in shared.items()},
+        **{("name2", path): value for path, value in shared.items()},
+        ("name1", "a.py"): ("GPL-3.0", "api"),
+        ("name2", "a.py"): ("MIT", "file:LICENSE"),
+        ("name3", "a.py"): ("ISC", "pyproject.toml"),
+        ("name4", "a.py"): ("unknown", "unknown"),
+    }
+    permissive = make_step("crawl", **{**config, "licenses": ["permissive"]}).artifact
+    assert permissive.manifest.tally.drops["license"][0] == 4
+
+
+def test_a_large_repository_is_cloned_and_gives_the_same_rows(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    real = [package_repository(0, "packaging", tmp_path / "git")]
+    double = double_of(real, git_root=tmp_path / "git")
+    by_archive = make_step("crawl", data_root=str(tmp_path / "a"), **config_of(double)).artifact
+    config = config_of(double, github={"clone_from_mb": 0})
+    double.served.clear()
+    by_clone = make_step("crawl", data_root=str(tmp_path / "b"), **config).artifact
+    assert not double.served
+    assert any("/git/" in target for _, _, target in double.requests)
+    assert by_clone.manifest.digest == by_archive.manifest.digest
+    names = [name for name in by_clone.storage.names() if name.startswith("ledger/")]
+    lines = [json.loads(one) for n in names for one in by_clone.storage.read(n).split()]
+    assert [one["transport"] for one in lines] == ["clone"]
+
+
+def test_export_attributes_are_flagged_or_cloned(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    from tests.github_repositories import commit_files
+
+    files = {
+        ".gitattributes": b"tests/ export-ignore\n",
+        "LICENSE": MIT,
+        "a.py": b"x = 1\n",
+        "tests/t.py": b"t = 1\n",
+    }
+    bare = tmp_path / "git/owner1/name1.git"
+    commit = commit_files(files, bare)
+    data = git("archive", "--format=tar.gz", "--prefix=r/", commit, folder=bare)
+    one = DoubleRepository(
+        id=1001, full_name="owner1/name1", created_at="2020-01-01T00:00:00Z", commit=commit,
+        tarball=data,
+    )  # fmt: skip
+    double = double_of([one], git_root=tmp_path / "git")
+    flagged = rows_of(make_step("crawl", **config_of(double)).artifact)
+    assert [(row["path"], row["flags"]) for row in flagged] == [("a.py", ["export_attributes"])]
+    config = config_of(double, github={"export_attributes": "clone"})
+    cloned = rows_of(make_step("crawl", **config).artifact)
+    assert [(row["path"], row["flags"]) for row in cloned] == [("a.py", []), ("tests/t.py", [])]
+
+
+def test_a_crawl_without_a_contact_or_a_day_is_refused(make_step: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="--contact"):
+        make_step("crawl", source="github", github={"as_of": "2026-11-24"})
+    with pytest.raises(ConfigError, match="--github.as-of"):
+        make_step("crawl", source="github", contact=CONTACT)
+    with pytest.raises(ConfigError) as caught:
+        make_step("crawl", source="git", git={"repositories": ["https://me:s3cret@x.org/r.git"]})
+    assert "s3cret" not in str(caught.value)
