@@ -55,5 +55,7 @@ async def serve_git(root: Path, request: "Request", writer: asyncio.StreamWriter
         else:
             lines.append(line)
     lines += [f"Content-Length: {len(body)}", "Connection: close"]
-    writer.write(f"HTTP/1.1 {status}\r\n".encode() + "\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    writer.write(
+        f"HTTP/1.1 {status}\r\n".encode() + "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    )
     await writer.drain()

@@ -9,15 +9,16 @@ if TYPE_CHECKING:
 
 MAX_RESULTS = 1000
 
-_LINKS = (
-    "archive assignees blobs branches collaborators comments commits compare contents contributors "
-    "deployments downloads events forks git_commits git_refs git_tags hooks issue_comment "
-    "issue_events issues keys labels languages merges milestones notifications pulls releases "
-    "stargazers statuses subscribers subscription tags teams trees"
-).split()
-_OWNER_LINKS = (
-    "followers following gists organizations received_events repos starred subscriptions events"
-).split()
+_LINKS = """
+    archive assignees blobs branches collaborators comments commits compare contents contributors
+    deployments downloads events forks git_commits git_refs git_tags hooks issue_comment
+    issue_events issues keys labels languages merges milestones notifications pulls releases
+    stargazers statuses subscribers subscription tags teams trees
+"""
+_OWNER_LINKS = """
+    followers following gists organizations received_events repos starred subscriptions events
+"""
+_QUALIFIERS = "created pushed stars language fork archived license is"
 
 
 def rest_repository(one: "DoubleRepository", api_url: str) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def rest_repository(one: "DoubleRepository", api_url: str) -> dict[str, Any]:
         "description": None,
         "fork": one.fork,
         "url": url,
-        **{f"{link}_url": f"{url}/{link.replace('_', '/')}" for link in _LINKS},
+        **{f"{link}_url": f"{url}/{link.replace('_', '/')}" for link in _LINKS.split()},
         "created_at": one.created_at,
         "updated_at": one.pushed_at,
         "pushed_at": one.pushed_at,
@@ -87,7 +88,7 @@ def _owner(login: str, api_url: str) -> dict[str, Any]:
         "gravatar_id": "",
         "url": url,
         "html_url": f"https://github.com/{login}",
-        **{f"{link}_url": f"{url}/{link}" for link in _OWNER_LINKS},
+        **{f"{link}_url": f"{url}/{link}" for link in _OWNER_LINKS.split()},
         "type": "User",
         "site_admin": False,
     }
@@ -114,7 +115,7 @@ def matches(repositories: list["DoubleRepository"], text: str) -> list["DoubleRe
     asked = dict(re.findall(r'(\w+):("[^"]*"|\S+)', text))
     leftover = re.sub(r'\w+:("[^"]*"|\S+)', "", text).strip()
     assert not leftover, f"words that are no qualifiers: {leftover!r}"
-    unknown = asked.keys() - set("created pushed stars language fork archived license is".split())
+    unknown = asked.keys() - set(_QUALIFIERS.split())
     assert not unknown, f"qualifiers that GitHub does not know: {unknown}"
 
     def admits(one: "DoubleRepository") -> bool:

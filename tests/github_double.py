@@ -39,7 +39,9 @@ TRANSIENT = (
 )
 """Faults that clear: the next attempt may succeed."""
 
-SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+SECONDARY = (
+    "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+)
 PRIMARY = "API rate limit exceeded for user ID 1."
 DOCUMENTATION = "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api"
 
@@ -160,7 +162,7 @@ class GithubDouble:
         self._limited: dict[str, float] = {}
 
     def forget_waits(self, since: float) -> None:
-        """Forget the limits answered since then: a client that was killed may not have read them."""
+        """Forget limits answered since then: a client that was killed may not have read them."""
         self._waits = [one for one in self._waits if one.since < since]
 
     @contextmanager
@@ -331,9 +333,7 @@ class GithubDouble:
         self.fault_counts[kind] += 1
         if kind == "cut":
             reply = (
-                self._archive(request)
-                if resource == "archive"
-                else self._answer(request, resource)
+                self._archive(request) if resource == "archive" else self._answer(request, resource)
             )
             reply.cut, reply.served = True, None
             return reply

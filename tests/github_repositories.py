@@ -16,9 +16,7 @@ from tests.github_double import DoubleRepository
 CONTACT = "crawler@example.org"
 
 
-def tarball(
-    files: Mapping[str, bytes], commit: str, root: str = "owner-name-0000000"
-) -> bytes:
+def tarball(files: Mapping[str, bytes], commit: str, root: str = "owner-name-0000000") -> bytes:
     """An archive as GitHub sends it: one folder, the commit in the pax global header."""
     out = io.BytesIO()
     with tarfile.open(
@@ -108,9 +106,7 @@ def commit_files(files: Mapping[str, bytes], bare: Path) -> str:
     """
     bare.mkdir(parents=True)
     git("init", "--quiet", "--bare", "--initial-branch=main", ".", folder=bare)
-    lines = [
-        b"commit refs/heads/main\ncommitter A <a@example.org> 1577836800 +0000\ndata 1\nx\n"
-    ]
+    lines = [b"commit refs/heads/main\ncommitter A <a@example.org> 1577836800 +0000\ndata 1\nx\n"]
     for path, data in files.items():
         quoted = path.replace("\\", "\\\\").replace('"', '\\"')
         lines.append(b'M 100644 inline "%b"\ndata %d\n%b\n' % (quoted.encode(), len(data), data))
@@ -142,7 +138,9 @@ def package_repository(
     commit = commit_files(package_files(distribution), bare)
     archive = git_root / f"{distribution}.tar.gz"
     prefix = f"packages-{distribution}-{commit[:7]}/"
-    archive.write_bytes(git("archive", "--format=tar.gz", f"--prefix={prefix}", commit, folder=bare))
+    archive.write_bytes(
+        git("archive", "--format=tar.gz", f"--prefix={prefix}", commit, folder=bare)
+    )
     return DoubleRepository(
         id=5000 + number,
         full_name=full_name,

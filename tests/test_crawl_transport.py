@@ -33,7 +33,11 @@ FAULT_TABLE = {
     "502": "502",
     "truncated body": "cut",
 }
-FINAL = {"404": ("gone", "not_found"), "451": ("blocked", "blocked"), "409": ("empty", "empty_repository")}
+FINAL = {
+    "404": ("gone", "not_found"),
+    "451": ("blocked", "blocked"),
+    "409": ("empty", "empty_repository"),
+}
 
 
 def settings_of(double: GithubDouble, **changes: Any) -> Settings:
@@ -99,7 +103,9 @@ def test_a_fault_that_clears_is_outlived(name: str, double_of: Callable[..., Git
     assert sum(double.fault_counts.values()) == 1
 
 
-def test_a_renamed_repository_is_found_by_its_number(double_of: Callable[..., GithubDouble]) -> None:
+def test_a_renamed_repository_is_found_by_its_number(
+    double_of: Callable[..., GithubDouble],
+) -> None:
     """The fault table: 301."""
     moved = repository(1, {}, full_name="new/name", old_names=("old/name",))
     (answer,) = ask_for(double_of([moved]), "/repos/old/name")
@@ -198,9 +204,12 @@ def test_a_refused_token_is_named_by_its_number(caplog: pytest.LogCaptureFixture
 
             await transport.ask(ask, read)
 
-    with double.running(), caplog.at_level(logging.DEBUG):
-        with pytest.raises(ConfigError, match="token-0") as caught:
-            asyncio.run(run())
+    with (
+        double.running(),
+        caplog.at_level(logging.DEBUG),
+        pytest.raises(ConfigError, match="token-0") as caught,
+    ):
+        asyncio.run(run())
     assert "s3cret" not in str(caught.value) + repr(caught.value) + caplog.text
 
 

@@ -40,9 +40,7 @@ class Simulation:
         high = bisect.bisect_left(self.times, window.stop_s)
         found: Any = range(low, high)
         if window.max_stars < MAX_STARS or window.min_stars:
-            found = [
-                i for i in found if window.min_stars <= self.stars[i] <= window.max_stars
-            ]
+            found = [i for i in found if window.min_stars <= self.stars[i] <= window.max_stars]
         self.requests += 1
         return len(found), found
 

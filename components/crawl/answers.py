@@ -15,7 +15,12 @@ Action = Literal["take", "follow", "wait", "retry", "give_up"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FAULTS = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-LIMIT_WORDS = ("secondary rate limit", "rate limit exceeded", "abuse detection", "too many requests")
+LIMIT_WORDS = (
+    "secondary rate limit",
+    "rate limit exceeded",
+    "abuse detection",
+    "too many requests",
+)
 
 CLASSES = {
     400: "bad_request",

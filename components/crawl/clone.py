@@ -6,6 +6,7 @@ source. Nothing of a repository is executed: no hooks, no checkout, no filters, 
 one that was asked for, no configuration but ours.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -162,6 +163,17 @@ def clone_repository(
         return found, [*read_entries(git, entries, rules, refusals)]
 
 
+def list_remote_head(remote: Remote, timeout_s: float) -> str:
+    """The commit of a remote's HEAD; empty where it has none.
+
+    Raises:
+        CloneFailedError: with its class.
+    """
+    with tempfile.TemporaryDirectory(prefix="codekiln-clone-") as path:
+        out = Git(Path(path), timeout_s, remote).run("ls-remote", "--quiet", remote.url, "HEAD")
+    return out.decode().partition("\t")[0].strip()
+
+
 def read_folder(
     folder: Path, commit: str, rules: Rules, refusals: Refusals, timeout_s: float
 ) -> list[Member]:
@@ -170,9 +182,7 @@ def read_folder(
     return [*read_entries(git, list_entries(git, commit, rules, refusals), rules, refusals)]
 
 
-def list_entries(
-    git: Git, commit: str, rules: Rules, refusals: Refusals
-) -> list[tuple[str, str]]:
+def list_entries(git: Git, commit: str, rules: Rules, refusals: Refusals) -> list[tuple[str, str]]:
     """Path and blob id of every wanted file of a commit; links and submodules are counted."""
     lines = git.run("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0")[:-1]
     if len(lines) > MAX_ENTRIES:
@@ -260,10 +270,8 @@ def _failure(error: str) -> CloneFailedError:
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End git and every process that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:

@@ -1,12 +1,12 @@
 """The crawl step's config and declaration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from components.artifacts.documents import DOCUMENTS
 from components.artifacts.errors import ConfigError
 from components.crawl.languages import NAMES
-from components.crawl.selection import ArchiveConfig, GithubConfig, GitConfig
+from components.crawl.selection import ArchiveConfig, GitConfig, GithubConfig
 from components.stage.config import Config, Within, unknown_name
 from components.stage.step import Step
 
@@ -69,13 +69,13 @@ class CrawlConfig(Config):
     """A file of such entries, one a line, `#` begins a comment; its content is part of the
     identity. Empty: none."""
 
-    github: GithubConfig = GithubConfig()
+    github: GithubConfig = field(default_factory=GithubConfig)
     """The search of the source `github`."""
 
-    git: GitConfig = GitConfig()
+    git: GitConfig = field(default_factory=GitConfig)
     """The repositories of the source `git`."""
 
-    archive: ArchiveConfig = ArchiveConfig()
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     """The files of the source `archive`."""
 
     contact: str = ""

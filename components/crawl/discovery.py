@@ -8,7 +8,7 @@ Each file is published create-only, so a killed discovery goes on behind its las
 
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -181,9 +181,7 @@ async def _read_all(
     return [refs[repo_id] for repo_id in sorted(refs)]
 
 
-async def _ask(
-    transport: Transport, config: GithubConfig, query: str, cursor: str
-) -> SearchPage:
+async def _ask(transport: Transport, config: GithubConfig, query: str, cursor: str) -> SearchPage:
     async def read(response: httpx2.Response) -> SearchPage:
         body = await response.aread()
         try:
@@ -217,7 +215,7 @@ def _remaining(config: GithubConfig, windows: Sequence[PlannedWindow]) -> tuple[
 
 def _whole(
     windows: Sequence[PlannedWindow], requests: int, config: GithubConfig, rules: Rules
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     short = [max(0, one.total - len(one.refs)) for one in windows]
     return {
         "windows": [[one.window.start_s, one.window.stop_s] for one in windows],

@@ -106,9 +106,9 @@ class EarlierCrawls:
             return ""
         for place in self._places(ref):
             record = place.records.get(ref.repo_id)
-            if record and _usable(record, ref):
-                if etag := place.ledger.get(ref.repo_id, {}).get("etag", ""):
-                    return str(etag)
+            etag = place.ledger.get(ref.repo_id, {}).get("etag", "")
+            if etag and record and _usable(record, ref):
+                return str(etag)
         return ""
 
     def _places(self, ref: RepositoryRef) -> Iterable[_Place]:
@@ -154,7 +154,7 @@ def _read_place(artifact: Artifact, index: int) -> _Place:
 
 
 def _usable(record: dict[str, Any], ref: RepositoryRef) -> bool:
-    return record["outcome"] == FETCHED and record["declared_license"] == ref.license
+    return bool(record["outcome"] == FETCHED and record["declared_license"] == ref.license)
 
 
 def _same_push(record: dict[str, Any], ref: RepositoryRef) -> bool:
@@ -167,9 +167,7 @@ def _copy(
     """The repository as fetching it now would give it."""
     told = place.ledger.get(ref.repo_id, {})
     rows = place.rows(ref.repo_id)
-    out = [
-        one for one in rows if rules.opt_out.of_file(ref.repo, one["path"], one["sha256"])
-    ]
+    out = [one for one in rows if rules.opt_out.of_file(ref.repo, one["path"], one["sha256"])]
     if out or "tally" not in told:
         return None  # what is left out now is counted by fetching it
     harvest = Harvest(record=refresh(record, ref), tally=Tally.from_json(told["tally"]))

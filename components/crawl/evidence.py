@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from components.artifacts.canonical import sha256_hex
 from components.artifacts.license_tags import LICENSE_SOURCE, read_license_tags
-from components.crawl.licenses import UNKNOWN, declared_license
+from components.crawl.licenses import declared_license
+from components.crawl.source import UNKNOWN
 
 API = "api"
 NO_ASSERTION = frozenset({"", "NOASSERTION", "NONE", "OTHER", UNKNOWN})

@@ -17,8 +17,8 @@ from components.crawl.harvest import (
     Harvest,
     Refusals,
     Rules,
-    has_export_attributes,
     harvest_repository,
+    has_export_attributes,
     unfetched,
 )
 from components.crawl.selection import GithubConfig

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from components.artifacts.artifact import ArtifactWriter
 from components.artifacts.errors import ConfigError
-from components.artifacts.opt_out import OptOut
 from components.artifacts.tally import Tally
 from components.crawl.budgets import Pauses
 from components.crawl.config import CrawlConfig
@@ -20,7 +18,7 @@ from components.crawl.earlier import EarlierCrawls
 from components.crawl.fetching import Fetcher
 from components.crawl.harvest import Rules
 from components.crawl.journal import Journal, name_of, pack_journal, sweep
-from components.crawl.languages import NAMES
+from components.crawl.rules import observe_opt_out, rules_of
 from components.crawl.source import Discovery, Packed, RepositoryRef
 from components.crawl.tokens import Token, read_tokens
 from components.crawl.transport import Allowance, Settings, Transport
@@ -143,38 +141,3 @@ def github_source(config: CrawlConfig) -> GithubSource:
             "you can be reached; it is sent in every User-Agent"
         )
     return GithubSource(config, rules_of(config))
-
-
-def rules_of(config: CrawlConfig) -> Rules:
-    """What a config takes of each repository."""
-    return Rules(
-        languages=frozenset(config.languages) or NAMES,
-        max_file_bytes=config.max_file_bytes,
-        licenses=config.licenses,
-        opt_out=read_opt_out(config),
-    )
-
-
-def read_opt_out(config: CrawlConfig) -> OptOut:
-    """The opt-outs of a config and of its file.
-
-    Raises:
-        ConfigError: an entry is none, or the file cannot be read.
-    """
-    entries = OptOut.read(config.opt_out).entries
-    if not config.opt_out_file:
-        return OptOut.read(entries)
-    try:
-        lines = Path(config.opt_out_file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"expected a file of opt-outs in opt_out_file, got {config.opt_out_file!r} "
-            f"({type(error).__name__}): give one that exists and can be read"
-        ) from None
-    listed = OptOut.read(lines, repr(config.opt_out_file)).entries
-    return OptOut.read([*entries, *listed])
-
-
-def observe_opt_out(config: CrawlConfig, opt_out: OptOut) -> dict[str, Any]:
-    """What a file of opt-outs adds to the identity."""
-    return {"opt_out": [*opt_out.entries]} if config.opt_out_file else {}

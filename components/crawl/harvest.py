@@ -97,7 +97,7 @@ class Refusals:
 
 def unfetched(ref: RepositoryRef, reason: str) -> Harvest:
     """The record of a repository that was not read, and why."""
-    harvest = Harvest(record=_record(ref, reason, {}, ref.license, "api", Tally()))
+    harvest = Harvest(record=record_of(ref, reason, {}, ref.license, "api", Tally()))
     harvest.tally.count("repositories_not_fetched")
     harvest.tally.count(f"repositories_{reason}")
     return harvest
@@ -142,7 +142,7 @@ def harvest_repository(
             harvest.rows.append(document)
     harvest.tally.count("repositories")
     root = evidence.root
-    harvest.record = _record(
+    harvest.record = record_of(
         ref, FETCHED, evidence.texts, root.license, root.source, harvest.tally
     )
     return harvest
@@ -216,7 +216,7 @@ def _repository(ref: RepositoryRef, license_name: str, license_source: str) -> R
     )
 
 
-def _record(
+def record_of(
     ref: RepositoryRef,
     outcome: str,
     texts: Mapping[str, str],
@@ -224,6 +224,7 @@ def _record(
     license_source: str,
     tally: Tally,
 ) -> dict[str, Any]:
+    """The row of the part `repositories`: what became of one, and its licence with its evidence."""
     return {
         "source": ref.source,
         "repo_id": ref.repo_id,
@@ -243,5 +244,3 @@ def _record(
         "files": tally.counts.get("files", 0),
         "bytes": tally.counts.get("bytes", 0),
     }
-
-

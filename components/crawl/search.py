@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from components.crawl.licenses import UNKNOWN
 from components.crawl.selection import GithubConfig
-from components.crawl.source import RepositoryRef
+from components.crawl.source import UNKNOWN, RepositoryRef
 from components.crawl.transport import Ask, TryAgainError
 from components.crawl.windows import MAX_STARS, Window
 

@@ -144,9 +144,7 @@ class TarReader:
         self.inflated_bytes += len(inflated)
         if self.inflated_bytes > self.limits.max_inflated_bytes:
             raise RefusedArchiveError(BOMB, f"more than {self.limits.max_inflated_bytes:,} bytes")
-        if self.inflated_bytes > max(
-            RATIO_FROM_BYTES, self.limits.max_ratio * self.received_bytes
-        ):
+        if self.inflated_bytes > max(RATIO_FROM_BYTES, self.limits.max_ratio * self.received_bytes):
             raise RefusedArchiveError(
                 BOMB, f"{self.inflated_bytes:,} bytes of {self.received_bytes:,} received"
             )
@@ -270,7 +268,7 @@ class TarReader:
 
 
 def _read_pax(data: bytes) -> dict[str, bytes]:
-    """The records `<length> <key>=<value>\\n` of a pax header (POSIX.1-2001, pax)."""
+    r"""The records `<length> <key>=<value>\\n` of a pax header (POSIX.1-2001, pax)."""
     fields, at = {}, 0
     while at < len(data):
         blank = data.find(b" ", at, at + 20)

@@ -272,7 +272,10 @@ class Transport:
             else:
                 ready, token = min(
                     ((self._ready_at(one, resource, now), one) for one in self._tokens),
-                    key=lambda pair: (pair[0], -self._allowance.budget(pair[1], resource).remaining),
+                    key=lambda pair: (
+                        pair[0],
+                        -self._allowance.budget(pair[1], resource).remaining,
+                    ),
                 )
             if ready <= now:
                 break

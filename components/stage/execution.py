@@ -178,9 +178,7 @@ def make_engine(execution: Execution, storage: Storage) -> LocalEngine | Indexed
     workers, threads = execution.workers or num_cores(), execution.threads or num_cores()
     if execution.engine == "indexed":
         launcher = LocalLauncher() if job_index() is None else PodLauncher()
-        return IndexedEngine(
-            workers, threads, _plans(storage), launcher, execution.allow_unsafe
-        )
+        return IndexedEngine(workers, threads, _plans(storage), launcher, execution.allow_unsafe)
     return LocalEngine(
         workers,
         threads,
