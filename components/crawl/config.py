@@ -101,30 +101,40 @@ class CrawlConfig(Config):
     """Seconds that one answer may take, its body included. Enters no key."""
 
     def check(self) -> None:
-        """Refuse a language that the table does not hold, and a source without its selection."""
+        """Refuse a language that the table does not hold."""
         for name in self.languages:
             if name not in NAMES:
                 raise unknown_name("language", name, set(NAMES), "languages")
-        if self.source == "installed" and (self.licenses or self.opt_out or self.opt_out_file):
-            raise ConfigError(
-                "expected no licenses and no opt_out for source 'installed', got some: name "
-                "distributions in exclude, and licences in the step clean"
-            )
-        if self.source == "github":
-            self.github.require()
-        elif self.source == "git":
-            self.git.require()
-        elif self.source == "archive":
-            self.archive.require()
         if not self.contact.isprintable() or not self.contact.isascii():
             raise ConfigError(f"expected contact as one ASCII line, got {self.contact!r}")
+
+    def require(self) -> None:
+        """Refuse to start without what the source needs; flags set one field after the other.
+
+        Raises:
+            ConfigError: what is missing, or does not go together.
+        """
+        if self.source == "installed":
+            if self.licenses or self.opt_out or self.opt_out_file:
+                raise ConfigError(
+                    "expected no licenses and no opt_out for source 'installed', got some: name "
+                    "distributions in exclude, and licences in the step clean"
+                )
+            return
+        chosen: GithubConfig | GitConfig | ArchiveConfig = getattr(self, self.source)
+        chosen.require()
+        if self.source == "github" and not self.contact:
+            raise ConfigError(
+                "expected --contact for source 'github', got none: give an address or a page where "
+                "you can be reached; it is sent in every User-Agent"
+            )
 
     def identity(self) -> dict[str, Any]:
         """What decides the documents: no politeness, and no selection of another source."""
         mine = OF_INSTALLED if self.source == "installed" else OF_OTHERS | {self.source}
         value = self.to_json()
         kept = {name: value[name] for name in value if name in OF_ALL or name in mine}
-        for name in PLACES & kept.get(self.source, {}).keys():
+        for name in NO_IDENTITY & kept.get(self.source, {}).keys():
             del kept[self.source][name]
         return kept
 
@@ -136,8 +146,9 @@ OF_INSTALLED = frozenset(
 OF_OTHERS = frozenset({"licenses", "opt_out"})
 """Fields that enter the key of every source, of `installed`, and of the others."""
 
-PLACES = frozenset({"repositories", "list_file", "paths"})
-"""Where things lie on this machine; what lies there enters the key as it is observed."""
+NO_IDENTITY = frozenset({"repositories", "list_file", "paths", "expected_repositories"})
+"""Where things lie on this machine: what lies there enters the key as it is observed. And what an
+estimate assumes."""
 
 
 STEP = Step(
@@ -149,5 +160,6 @@ STEP = Step(
     inputs={},
     observed=True,
     estimates=True,
+    presets=("gpt-cc", "pycodegpt"),
     extra="data",
 )

@@ -19,8 +19,8 @@ from components.artifacts.licenses import is_allowed
 from components.artifacts.storage import Storage
 from components.crawl.harvest import LICENSE, OPTED_OUT, Rules
 from components.crawl.search import SearchPage, qualifiers, read_search, search_ask
-from components.crawl.selection import GithubConfig, unix_s
-from components.crawl.source import RepositoryRef
+from components.crawl.selection import ANY_LICENSE, GithubConfig, unix_s
+from components.crawl.source import UNKNOWN, RepositoryRef
 from components.crawl.transport import Transport, TryAgainError
 from components.crawl.windows import (
     FIRST_SPAN_S,
@@ -155,11 +155,17 @@ def mark(ref: RepositoryRef, config: GithubConfig, rules: Rules) -> RepositoryRe
     wanted = config.repository_licenses
     if rules.opt_out.of_repository(ref.repo_id, ref.repo):
         problem = OPTED_OUT
-    elif not problem and wanted and not is_allowed(ref.license, wanted):
+    elif not problem and wanted and not _is_wanted(ref.license, wanted):
         problem = LICENSE
     elif not problem and ref.size_kb * 1024 > config.max_repository_mb * 1_000_000:
         problem = TOO_LARGE
     return replace(ref, problem=problem)
+
+
+def _is_wanted(license_name: str, wanted: Sequence[str]) -> bool:
+    if ANY_LICENSE in wanted:
+        return license_name != UNKNOWN
+    return is_allowed(license_name, wanted)
 
 
 async def _read_all(

@@ -20,7 +20,13 @@ from components.crawl.harvest import Rules
 from components.crawl.journal import Journal, name_of, pack_journal, sweep
 from components.crawl.rules import observe_opt_out, rules_of
 from components.crawl.source import Discovery, Packed, RepositoryRef
-from components.crawl.tokens import Token, read_tokens
+from components.crawl.tokens import (
+    ANONYMOUS,
+    TOKENS_FILE_VARIABLE,
+    TOKENS_VARIABLE,
+    Token,
+    read_tokens,
+)
 from components.crawl.transport import Allowance, Settings, Transport
 
 PLAN = "plan"
@@ -54,10 +60,13 @@ class GithubSource:
         counts = {name: int(whole[name]) for name in ("repositories", "requests", "missed")}
         counts["windows"] = len(whole["windows"])
         logger.info(
-            "plan: %d repositories in %d windows, %d requests",
+            "plan: %d repositories in %d windows, %d to fetch: %.1f GB by GitHub's count, at least "
+            "%.1f h at this pace",
             counts["repositories"],
             counts["windows"],
-            counts["requests"],
+            whole["to_fetch"],
+            whole["kilobytes"] * 1024 / 1e9,
+            2 * whole["to_fetch"] / self.config.max_requests_per_second / 3600,
         )
         return Discovery(units=range(len(whole["windows"])), counts=counts)
 
@@ -89,7 +98,13 @@ class GithubSource:
         return Transport(settings, tokens, Pauses(output.storage.child(PAUSES)), allowance)
 
     async def _discover(self, output: ArtifactWriter) -> dict[str, Any]:
-        async with self._transport(output, 1, read_tokens()) as transport:
+        tokens = read_tokens()
+        if tokens == (ANONYMOUS,) and self.config.github.discovery == "graphql":
+            raise ConfigError(
+                f"expected a token in {TOKENS_VARIABLE} or {TOKENS_FILE_VARIABLE}, which GitHub's "
+                "GraphQL asks for, got none: set one, or --github.discovery rest for a trial"
+            )
+        async with self._transport(output, 1, tokens) as transport:
             plan = output.storage.child(PLAN)
             return await discover(transport, self.config.github, self.rules, plan)
 
@@ -130,14 +145,5 @@ class GithubSource:
 
 
 def github_source(config: CrawlConfig) -> GithubSource:
-    """The source of a config.
-
-    Raises:
-        ConfigError: nobody to write to.
-    """
-    if not config.contact:
-        raise ConfigError(
-            "expected --contact for source 'github', got none: give an address or a page where "
-            "you can be reached; it is sent in every User-Agent"
-        )
+    """The source of a config."""
     return GithubSource(config, rules_of(config))

@@ -7,7 +7,12 @@ from components.crawl.source import Source
 
 
 def open_source(config: CrawlConfig) -> Source:
-    """The source that a config names; only its own modules are imported."""
+    """The source that a config names; only its own modules are imported.
+
+    Raises:
+        ConfigError: the config lacks what the source needs.
+    """
+    config.require()
     match config.source:
         case "installed":
             from components.crawl.installed import installed_source

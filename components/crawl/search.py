@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from components.crawl.selection import GithubConfig
+from components.artifacts.licenses import PERMISSIVE_NAME
+from components.crawl.selection import ANY_LICENSE, GithubConfig
 from components.crawl.source import UNKNOWN, RepositoryRef
 from components.crawl.transport import Ask, TryAgainError
 from components.crawl.windows import MAX_STARS, Window
+
+WORDS = (PERMISSIVE_NAME, ANY_LICENSE)
+"""Entries of `repository_licenses` that are no SPDX identifier."""
 
 PAGE_SIZE = 100
 """The most that either form gives at once."""
@@ -60,7 +64,7 @@ def qualifiers(config: GithubConfig, window: Window) -> str:
     parts.append(f"fork:{'true' if config.forks else 'false'}")
     if not config.archived:
         parts.append("archived:false")
-    if len(config.repository_licenses) == 1 and config.repository_licenses[0] != "permissive":
+    if len(config.repository_licenses) == 1 and config.repository_licenses[0] not in WORDS:
         parts.append(f"license:{config.repository_licenses[0].lower()}")
     return " ".join([*parts, "is:public"])
 
@@ -156,8 +160,8 @@ def _problem(disabled: bool, empty: bool) -> str:
 
 
 def _spdx(name: str | None) -> str:
-    """`unknown` where GitHub found no licence, or one that it does not recognise."""
-    return UNKNOWN if name in (None, "", "NOASSERTION") else str(name)
+    """`unknown` where GitHub found no licence, NOASSERTION where it did not recognise it."""
+    return str(name) if name else UNKNOWN
 
 
 def _iso(unix: int) -> str:

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 from components.artifacts.errors import ConfigError
 from components.stage.config import Config, Within
 
+ANY_LICENSE = "any"
+"""In `repository_licenses`: some licence, recognised or not (GPT-Code-Clippy)."""
+
 FIRST_REPOSITORY = "2007-10-20"
 """GitHub's first repositories are of this day; none was created before."""
 
@@ -44,8 +47,9 @@ class GithubConfig(Config):
     """Whether archived repositories are taken."""
 
     repository_licenses: tuple[str, ...] = ()
-    """SPDX identifiers that GitHub may read in a repository's licence file, or `permissive`.
-    Others are left out before they are fetched, also those without one. Empty: all."""
+    """SPDX identifiers that GitHub may read in a repository's licence file; `permissive` for the
+    project's list, `any` for whatever licence. Others are left out before they are fetched, also
+    those without one. Empty: all."""
 
     max_repositories: Annotated[int, Within(0)] = 0
     """Repositories at most, in the order of their creation: a trial. 0 is no cap."""
@@ -74,6 +78,10 @@ class GithubConfig(Config):
 
     git_url: str = "https://github.com"
     """Where repositories are cloned from."""
+
+    expected_repositories: Annotated[int, Within(1, 1_000_000_000)] = 1_200_000
+    """How many repositories `--dry-run` reckons with, which asks nothing (PyCodeGPT: 1.2 million
+    of Python). Enters no key."""
 
     def require(self) -> None:
         """Refuse what a crawl cannot start with."""

@@ -76,6 +76,9 @@ def step_parser(step: Step) -> OneLineParser:
         parser.add_argument_group("execution (never changes what comes out)"), Execution
     )
     identity = parser.add_argument_group("config (what is computed)")
+    if step.presets:
+        listed = ", ".join(step.presets)
+        identity.add_argument("--preset", metavar="NAME", help=f"a published config: {listed}")
     identity.add_argument("--config", type=Path, metavar="FILE", help="the config as a JSON file")
     add_config_flags(identity, step.config)
     return parser
@@ -130,8 +133,14 @@ def run_step_command(step: Step, argv: Sequence[str]) -> int:
 
 
 def _run(step: Step, arguments: argparse.Namespace) -> int:
-    given = _read_config_file(arguments.config) if arguments.config else "{}"
-    config = read_config_flags(arguments, step.config.from_json(given))
+    if step.presets and arguments.preset and arguments.config:
+        raise ConfigError("expected one of --preset and --config, got both: change it by flags")
+    if step.presets and arguments.preset:
+        begun = step.preset(arguments.preset)
+    else:
+        given = _read_config_file(arguments.config) if arguments.config else "{}"
+        begun = step.config.from_json(given)
+    config = read_config_flags(arguments, begun)
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
     if step.estimates:

@@ -27,6 +27,7 @@ from components.artifacts.manifest import (
     digest_of_files,
 )
 from components.artifacts.storage import Storage, open_storage
+from components.artifacts.withdrawal import refuse_withdrawn
 from components.stage.config import Config, Within
 from components.stage.engine import LocalEngine, num_cores
 from components.stage.indexed import IndexedEngine, LocalLauncher
@@ -105,6 +106,8 @@ def execute(
             itself refuses.
     """
     artifacts = {name: Artifact.open(inputs[name], kind=kind) for name, kind in step.inputs.items()}
+    for artifact in artifacts.values():
+        refuse_withdrawn(artifact.storage)
     parents = {
         name: Parent(step=a.manifest.step, key=a.manifest.key, digest=a.manifest.digest)
         for name, a in artifacts.items()
@@ -113,6 +116,7 @@ def execute(
     key = key_of(step.name, step.version, identity, {name: p.digest for name, p in parents.items()})
     log = start_logging(step.name, key, log_file)
     storage = open_storage(execution.data_root).child(step.name).child(key)
+    refuse_withdrawn(storage)
     reused = storage.exists(MANIFEST_NAME)
     index = job_index() if execution.engine == "indexed" else None
     if not reused and index:
