@@ -169,5 +169,5 @@ def test_entries_name_owners_repositories_ids_and_globs(
 
 
 def test_a_line_that_is_no_entry_is_refused_with_its_place() -> None:
-    with pytest.raises(ConfigError, match="line 3 of 'list.txt'"):
+    with pytest.raises(ConfigError, match=r"line 3 of 'list\.txt'"):
         OptOut.read(["fine", "# comment", "not / fine"], "'list.txt'")

@@ -42,8 +42,8 @@ class Snapshot:
     """A repository at one commit, read."""
 
     commit: str
-    members: list[Member]
-    refusals: Refusals
+    members: list[Member] = field(repr=False)
+    refusals: Refusals = field(repr=False)
     ledger: dict[str, Any] = field(default_factory=dict)
 
 

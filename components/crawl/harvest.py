@@ -67,7 +67,7 @@ class Harvest:
     record: dict[str, Any]
     """The row of the part `repositories`: in the digest."""
 
-    rows: list[Document] = field(default_factory=list)
+    rows: list[Document] = field(default_factory=list, repr=False)
     """In the order of their paths."""
 
     tally: Tally = field(default_factory=Tally)

@@ -85,7 +85,7 @@ class TarReader:
     on_refused: Callable[[str, str, int], None]
     """Told of each member that is no file to keep: reason, path, bytes."""
 
-    members: list[Member] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list, repr=False)
     commit: str = ""
     """Of the pax global header; empty where there is none."""
 
