@@ -1,5 +1,6 @@
 """The double's words: a repository as REST and as GraphQL spell it, and the search over them."""
 
+import operator
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -140,9 +141,9 @@ def _in_range(spec: str | None, value: float, read: Any) -> bool:
     if ".." in spec:
         low, high = spec.split("..")
         return bool((low == "*" or read(low) <= value) and (high == "*" or value <= read(high)))
-    for sign, holds in ((">=", value.__ge__), ("<=", value.__le__), (">", value.__gt__)):
+    for sign, holds in ((">=", operator.ge), ("<=", operator.le), (">", operator.gt)):
         if spec.startswith(sign):
-            return bool(holds(read(spec.removeprefix(sign))))
+            return bool(holds(value, read(spec.removeprefix(sign))))
     return bool(value == read(spec))
 
 

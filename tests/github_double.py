@@ -200,8 +200,8 @@ class GithubDouble:
                 while request := await _read_request(reader, host):
                     if not await self._handle(request, writer):
                         break
-            except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-                pass
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                pass  # the client is gone, or the double ends
             finally:
                 writer.close()
 
