@@ -218,6 +218,11 @@ class GithubDouble:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             if request.host == "archive" and request.path.startswith("/git/"):
+                self._watch(request)
+                if fault := self._fault(request, "git"):
+                    head, body = _spell(fault)
+                    writer.write(head + body)
+                    return True
                 assert self.git_root is not None
                 await serve_git(self.git_root, request, writer)
                 return False
@@ -323,10 +328,12 @@ class GithubDouble:
         key = request.path.rpartition("/tarball/")[0] or request.path
         if resource == "archive":
             key = "archive:" + "/".join(request.path.split("/")[1:3])
+        if resource == "git":
+            key = "git:" + "/".join(request.path.split("/")[2:4]).removesuffix(".git")
         planned = self._planned.get(key) or self._planned.get(key.rpartition("/")[2])
         if planned:
             kind = planned.pop(0)
-        elif self._random.random() < self._fault_rate:
+        elif resource != "git" and self._random.random() < self._fault_rate:
             kind = self._random.choice(self._faults)
         else:
             return None
@@ -340,11 +347,11 @@ class GithubDouble:
         if kind == "502":
             return Reply(502, {"message": "Server Error"})
         status = int(kind[:3])
-        scope = "archive" if resource == "archive" else request.token
+        scope = resource if resource in ("archive", "git") else request.token
         if kind.endswith("retry_after"):
             self._note_wait(request, scope, "", time.time() + 1.0)
             return Reply(status, _message(SECONDARY), {"Retry-After": "1"})
-        if kind.endswith("secondary") or resource == "archive":
+        if kind.endswith("secondary") or resource in ("archive", "git"):
             self._note_wait(request, scope, "", time.time() + self._secondary_wait_s)
             return Reply(status, _message(SECONDARY))
         reset = int(time.time()) + 1

@@ -18,6 +18,7 @@ import pytest
 
 from components.artifacts.opt_out import OptOut
 from components.crawl.budgets import Pauses
+from components.crawl.clone import Patience
 from components.crawl.earlier import EarlierCrawls
 from components.crawl.fetching import Fetcher
 from components.crawl.harvest import Harvest, Rules
@@ -222,7 +223,9 @@ def test_a_recorded_archive_is_fetched(modules: Path) -> None:
         token = Token("token-0", "0000000000000000000000000000000000000001")
         async with Transport(settings_of(double), (token,), Pauses(None)) as transport:
             config = GithubConfig(api_url=double.api_url)
-            fetcher = Fetcher(config, rules, transport, EarlierCrawls(), token, 20.0)
+            fetcher = Fetcher(
+                config, rules, transport, EarlierCrawls(), token, Patience(20.0, 1, 1.0)
+            )
             ref = RepositoryRef(source="github", repo_id="github:1000", repo=repo)
             return await fetcher.fetch(ref)
 

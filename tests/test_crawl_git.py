@@ -13,7 +13,7 @@ from components.artifacts.documents import read_documents
 from components.artifacts.errors import ConfigError
 from components.artifacts.rows import read_rows
 from tests.github_double import GithubDouble
-from tests.github_repositories import MIT, commit_files, git
+from tests.github_repositories import CONTACT, MIT, commit_files, git
 
 
 def rows_of(artifact: Artifact) -> list[dict[str, Any]]:
@@ -62,7 +62,9 @@ def test_urls_give_the_rows_of_folders(
 ) -> None:
     names = ("a/utils", "b/utils", "b/other", "single", "b/missing")
     urls = [f"{served.archive_url}/git/{name}.git" for name in names]
-    artifact = make_step("crawl", source="git", git={"repositories": urls}).artifact
+    config = {"source": "git", "git": {"repositories": urls}, "contact": CONTACT}
+    artifact = make_step("crawl", **config).artifact
+    assert served.violations == []
     columns = ("path", "commit", "sha256", "blob_sha1", "license", "license_source")
     local = rows_of(make_step("crawl", source="git", git={"repositories": [str(folder)]}).artifact)
     assert sorted(tuple(row[name] for name in columns) for row in rows_of(artifact)) == sorted(
@@ -71,6 +73,18 @@ def test_urls_give_the_rows_of_folders(
     outcomes = {row["repo"]: row["outcome"] for row in read_rows(artifact, "repositories")}
     assert outcomes["git/b/missing"] == "not_found"
     assert list(outcomes.values()).count("fetched") == 4
+
+
+def test_a_remote_that_stumbles_is_tried_again(folder: Path, make_step: Callable[..., Any]) -> None:
+    planned = {"git:a/utils": ["502"], "git:b/other": ["429_secondary", "502"]}
+    double = GithubDouble([], git_root=folder, planned=planned, secondary_wait_s=0.2)
+    with double.running():
+        urls = [f"{double.archive_url}/git/{name}.git" for name in ("a/utils", "b/other", "no/no")]
+        config = {"source": "git", "git": {"repositories": urls}, "contact": CONTACT}
+        artifact = make_step("crawl", **config, secondary_wait_s=0.2, max_attempts=4).artifact
+    outcomes = [row["outcome"] for row in read_rows(artifact, "repositories")]
+    assert sorted(outcomes) == ["fetched", "fetched", "not_found"]
+    assert sum(double.fault_counts.values()) == 3
 
 
 def test_neither_shards_nor_workers_change_the_rows(

@@ -1,6 +1,7 @@
 """The crawl of GitHub as a whole, against the double: truth, records, licences, opt-out."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -8,15 +8,19 @@ one that was asked for, no configuration but ours.
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from components.artifacts.errors import CodekilnError
+from components.crawl.budgets import Backoff
 from components.crawl.harvest import Refusals, Rules, is_evidence
 from components.crawl.tarball import (
     LINK,
@@ -28,11 +32,17 @@ from components.crawl.tarball import (
     Member,
 )
 
+Done = TypeVar("Done")
+
 MAX_ENTRIES = 200_000
 """Files of a tree that is read."""
 
 MISSING = ("not found", "does not appear to be a git repository", "could not read Username")
 REFUSED = ("authentication failed", "error: 401", "error: 403")
+
+RATE_LIMITED, CLONE_FAILED, TIMEOUT = "rate_limited", "clone_failed", "timeout"
+TRANSIENT = frozenset({RATE_LIMITED, CLONE_FAILED, TIMEOUT})
+"""Classes that another attempt may not meet."""
 
 _HARDENED = {
     "core.hooksPath": "/dev/null",
@@ -62,6 +72,8 @@ class Remote:
 
     url: str
     authorization: str = ""
+    user_agent: str = ""
+    """Empty: git's own."""
 
     def __repr__(self) -> str:
         return f"Remote({self.url!r})"
@@ -92,7 +104,7 @@ class Git:
         try:
             out, error = process.communicate(stdin, self.timeout_s)
         except subprocess.TimeoutExpired:
-            raise CloneFailedError("timeout", f"git took more than {self.timeout_s:g} s") from None
+            raise CloneFailedError(TIMEOUT, f"git took more than {self.timeout_s:g} s") from None
         finally:
             _end(process)
         if process.returncode:
@@ -104,6 +116,8 @@ class Git:
         settings = dict(_HARDENED)
         if self.remote:
             settings[f"protocol.{self.remote.url.partition('://')[0]}.allow"] = "always"
+            if self.remote.user_agent:
+                settings["http.userAgent"] = self.remote.user_agent
             if self.remote.authorization:
                 settings["http.extraHeader"] = f"Authorization: {self.remote.authorization}"
         environment = {
@@ -125,24 +139,65 @@ class Git:
         return environment
 
 
-def clone_repository(
-    remote: Remote, commit: str, rules: Rules, refusals: Refusals, timeout_s: float
-) -> tuple[str, list[Member]]:
-    """Fetch a remote into a temporary folder and read what is wanted.
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how often a remote is tried."""
+
+    timeout_s: float
+    """Of each git command."""
+
+    max_attempts: int
+    secondary_wait_s: float
+    """After a limit, doubled every time: git does not pass on how long the server asked for."""
+
+
+@dataclass(frozen=True)
+class Clone:
+    """What was read of a remote."""
+
+    commit: str
+    members: list[Member] = field(repr=False)
+    refusals: Refusals = field(repr=False)
+
+
+def clone_repository(remote: Remote, commit: str, rules: Rules, patience: Patience) -> Clone:
+    """Fetch a remote into a temporary folder and read what is wanted; again after a fault.
 
     Args:
         remote: where from.
         commit: which; empty for its HEAD.
         rules: what is wanted.
-        refusals: counts what is not read.
-        timeout_s: of each git command.
-
-    Returns:
-        The commit, and its files.
+        patience: how long and how often.
 
     Raises:
         CloneFailedError: with its class.
     """
+
+    def attempt() -> Clone:
+        refusals = Refusals(rules)
+        found, members = _clone(remote, commit, rules, refusals, patience.timeout_s)
+        return Clone(found, members, refusals)
+
+    return _patiently(attempt, remote, patience)
+
+
+def _patiently(attempt: Callable[[], Done], remote: Remote, patience: Patience) -> Done:
+    """Do something with a remote, again after a fault or a limit."""
+    backoff = Backoff(patience.secondary_wait_s, random.Random(remote.url))
+    for _ in range(patience.max_attempts - 1):
+        try:
+            return attempt()
+        except CloneFailedError as error:
+            if error.reason not in TRANSIENT:
+                raise
+            limited = error.reason == RATE_LIMITED
+        time.sleep(backoff.after_limit() if limited else backoff.after_fault())
+    return attempt()
+
+
+def _clone(
+    remote: Remote, commit: str, rules: Rules, refusals: Refusals, timeout_s: float
+) -> tuple[str, list[Member]]:
     with tempfile.TemporaryDirectory(prefix="codekiln-clone-", ignore_cleanup_errors=True) as path:
         git = Git(Path(path), timeout_s, remote)
         git.run("init", "--quiet", "--bare")
@@ -163,15 +218,20 @@ def clone_repository(
         return found, [*read_entries(git, entries, rules, refusals)]
 
 
-def list_remote_head(remote: Remote, timeout_s: float) -> str:
+def list_remote_head(remote: Remote, patience: Patience) -> str:
     """The commit of a remote's HEAD; empty where it has none.
 
     Raises:
         CloneFailedError: with its class.
     """
-    with tempfile.TemporaryDirectory(prefix="codekiln-clone-") as path:
-        out = Git(Path(path), timeout_s, remote).run("ls-remote", "--quiet", remote.url, "HEAD")
-    return out.decode().partition("\t")[0].strip()
+
+    def attempt() -> str:
+        with tempfile.TemporaryDirectory(prefix="codekiln-clone-") as path:
+            git = Git(Path(path), patience.timeout_s, remote)
+            out = git.run("ls-remote", "--quiet", remote.url, "HEAD")
+        return out.decode().partition("\t")[0].strip()
+
+    return _patiently(attempt, remote, patience)
 
 
 def read_folder(
@@ -263,9 +323,11 @@ def _failure(error: str) -> CloneFailedError:
         return CloneFailedError("not_found", "git found no such repository")
     if any(one in words for one in REFUSED):
         return CloneFailedError("forbidden", "git was refused")
+    if "error: 429" in words:
+        return CloneFailedError(RATE_LIMITED, "git was asked to slow down")
     if "couldn't find remote ref" in words or "not our ref" in words:
         return CloneFailedError("empty_repository", "git found no such commit")
-    return CloneFailedError("clone_failed", "git failed")
+    return CloneFailedError(CLONE_FAILED, "git failed")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from components.crawl.clone import CloneFailedError, Remote, clone_repository
+from components.crawl.clone import CloneFailedError, Patience, Remote, clone_repository
 from components.crawl.earlier import EarlierCrawls
 from components.crawl.harvest import (
     EXPORT_ATTRIBUTES,
@@ -56,7 +56,8 @@ class Fetcher:
     transport: Transport
     earlier: EarlierCrawls
     token: Token
-    timeout_s: float
+    patience: Patience
+    """With git's remotes."""
 
     async def fetch(self, ref: RepositoryRef) -> Harvest:
         """What became of a repository; a failure is a record as well, with its class."""
@@ -140,10 +141,9 @@ class Fetcher:
 
     async def _clone(self, ref: RepositoryRef) -> Snapshot:
         url = f"{self.config.git_url.rstrip('/')}/{ref.repo}.git"
-        remote = Remote(url=url, authorization=self.token.git_authorization())
-        refusals = Refusals(self.rules)
-        async with self.transport.place():
-            commit, members = await asyncio.to_thread(
-                clone_repository, remote, ref.commit, self.rules, refusals, self.timeout_s
+        remote = Remote(url, self.token.git_authorization(), self.transport.user_agent)
+        async with self.transport.place(url):
+            done = await asyncio.to_thread(
+                clone_repository, remote, ref.commit, self.rules, self.patience
             )
-        return Snapshot(commit, members, refusals, {"transport": "clone"})
+        return Snapshot(done.commit, done.members, done.refusals, {"transport": "clone"})

@@ -15,6 +15,7 @@ from components.artifacts.errors import ConfigError
 from components.artifacts.tally import Tally
 from components.crawl.budgets import Pace
 from components.crawl.clone import (
+    Clone,
     CloneFailedError,
     Git,
     Remote,
@@ -32,7 +33,7 @@ from components.crawl.harvest import (
     unfetched,
 )
 from components.crawl.journal import Journal, name_of, pack_journal, sweep
-from components.crawl.rules import observe_opt_out, rules_of
+from components.crawl.rules import observe_opt_out, patience_of, rules_of, user_agent
 from components.crawl.selection import check_url
 from components.crawl.source import Discovery, Packed, RepositoryRef
 
@@ -104,20 +105,19 @@ class GitSource:
         ref, began = one.ref, datetime.now(UTC)
         if ref.problem:
             return unfetched(ref, ref.problem)
-        refusals = Refusals(self.rules)
         try:
             if "://" in one.place:
-                _, members = clone_repository(
-                    Remote(one.place), ref.commit, self.rules, refusals, self.config.timeout_s
-                )
+                remote = self._remote(one.place)
+                done = clone_repository(remote, ref.commit, self.rules, patience_of(self.config))
             else:
-                folder = Path(one.place)
-                members = read_folder(
-                    folder, ref.commit, self.rules, refusals, self.config.timeout_s
-                )
+                refusals = Refusals(self.rules)
+                folder, timeout_s = Path(one.place), self.config.timeout_s
+                members = read_folder(folder, ref.commit, self.rules, refusals, timeout_s)
+                done = Clone(ref.commit, members, refusals)
         except CloneFailedError as error:
             return unfetched(ref, error.reason)
-        harvest = harvest_repository(ref, ref.commit, members, refusals.tally, self.rules)
+        tally = done.refusals.tally
+        harvest = harvest_repository(ref, ref.commit, done.members, tally, self.rules)
         harvest.ledger.update(
             transport="clone" if "://" in one.place else "folder",
             fetched_at=began.isoformat(timespec="seconds"),
@@ -154,9 +154,12 @@ class GitSource:
             return Located(_with(ref, problem=error.reason), place)
         return Located(_with(ref, commit=commit, problem="" if commit else NO_HEAD), place)
 
+    def _remote(self, url: str) -> Remote:
+        return Remote(url, user_agent=user_agent(self.config))
+
     def _head(self, place: str) -> str:
         if "://" in place:
-            return list_remote_head(Remote(place), self.config.timeout_s)
+            return list_remote_head(self._remote(place), patience_of(self.config))
         git = Git(Path(place), self.config.timeout_s)
         return git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
 

@@ -4,8 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 from components.artifacts.artifact import ArtifactWriter
@@ -18,7 +16,7 @@ from components.crawl.earlier import EarlierCrawls
 from components.crawl.fetching import Fetcher
 from components.crawl.harvest import Rules
 from components.crawl.journal import Journal, name_of, pack_journal, sweep
-from components.crawl.rules import observe_opt_out, rules_of
+from components.crawl.rules import observe_opt_out, patience_of, rules_of, user_agent
 from components.crawl.source import Discovery, Packed, RepositoryRef
 from components.crawl.tokens import (
     ANONYMOUS,
@@ -86,14 +84,10 @@ class GithubSource:
         for name in (pauses := output.storage.child(PAUSES)).names():
             pauses.remove(name)
 
-    @cached_property
-    def _user_agent(self) -> str:
-        return f"codekiln/{version('codekiln')} (+{self.config.contact})"
-
     def _transport(
         self, output: ArtifactWriter, num_sharing: int, tokens: tuple[Token, ...]
     ) -> Transport:
-        settings = Settings.of(self.config, self._user_agent, num_sharing)
+        settings = Settings.of(self.config, user_agent(self.config), num_sharing)
         allowance = _ALLOWANCES.setdefault(settings, Allowance(settings))
         return Transport(settings, tokens, Pauses(output.storage.child(PAUSES)), allowance)
 
@@ -124,7 +118,7 @@ class GithubSource:
                 transport=transport,
                 earlier=earlier,
                 token=tokens[0],
-                timeout_s=self.config.timeout_s,
+                patience=patience_of(self.config),
             )
             todo = iter(refs)
 

@@ -1,13 +1,26 @@
 """What a config takes of each repository, with the opt-outs of its list and its file."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from components.artifacts.errors import ConfigError
 from components.artifacts.opt_out import OptOut
+from components.crawl.clone import Patience
 from components.crawl.config import CrawlConfig
 from components.crawl.harvest import Rules
 from components.crawl.languages import NAMES
+
+
+def user_agent(config: CrawlConfig) -> str:
+    """Who asks, and whom to write to."""
+    contact = f" (+{config.contact})" if config.contact else ""
+    return f"codekiln/{version('codekiln')}{contact}"
+
+
+def patience_of(config: CrawlConfig) -> Patience:
+    """How long and how often a remote of git is tried."""
+    return Patience(config.timeout_s, config.max_attempts, config.secondary_wait_s)
 
 
 def rules_of(config: CrawlConfig) -> Rules:

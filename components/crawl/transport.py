@@ -218,11 +218,18 @@ class Transport:
         raise _failed(reason, ask.url)
 
     @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, url: str) -> AsyncIterator[None]:
         """A slot and a place in the pace, for a transfer that is not ours to send: git's."""
         async with self._slots:
             await asyncio.sleep(self._allowance.pace.reserve())
+            while (wait_s := self._pauses.until(_host_name(url)) - time.time()) > 0:
+                await asyncio.sleep(wait_s)
             yield
+
+    @property
+    def user_agent(self) -> str:
+        """Who asks, and whom to write to."""
+        return self._settings.user_agent
 
     async def _send(
         self,
