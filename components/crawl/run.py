@@ -22,12 +22,18 @@ def run(
     """Crawl a source into documents.
 
     Raises:
-        ConfigError: the source has no file that the config takes.
+        ConfigError: the source has no file that the config takes, or more workers than requests
+            may be under way.
     """
     source = open_source(config)
     planned = Tally()
     discovery = source.discover(output, planned)
     num_sharing = max(1, min(engine.workers, len(discovery.units)))
+    if config.source in ("github", "git") and num_sharing > config.max_concurrency:
+        raise ConfigError(
+            f"expected at most max_concurrency {config.max_concurrency} workers, got "
+            f"{num_sharing}: each holds a request; give fewer --workers or more --max-concurrency"
+        )
     fetch = partial(source.fetch, output, num_sharing)
     fetched = map_shards(engine, output, fetch, discovery.units, "crawl")
     source.attest(output, discovery)
