@@ -185,8 +185,7 @@ def is_text(data: bytes) -> bool:
 
 def crawl_many(folder: Path, number: int, workers: int) -> dict[str, object]:
     """Crawl small repositories as the command does; repositories a second and memory over time."""
-    repositories = draw_repositories(number)
-    with served(repositories, None) as (api_url, _):
+    with served(number, None) as (api_url, _):
         config = CrawlConfig(
             source="github",
             contact=CONTACT,
@@ -237,9 +236,12 @@ def draw_repositories(number: int) -> list[DoubleRepository]:
 
 @contextlib.contextmanager
 def served(
-    repositories: list[DoubleRepository], git_root: Path | None
+    repositories: list[DoubleRepository] | int, git_root: Path | None
 ) -> Iterator[tuple[str, str]]:
-    """The double in a process of its own; its two addresses. A violation ends the benchmark."""
+    """The double in a process of its own; its two addresses. A violation ends the benchmark.
+
+    A number of repositories is drawn there: their bytes are no memory of the crawl.
+    """
     context = multiprocessing.get_context("spawn")
     mine, other = context.Pipe()
     process = context.Process(target=serve, args=(repositories, git_root, other), daemon=True)
@@ -255,8 +257,12 @@ def served(
         raise SystemExit(f"the double saw {violations[0]}")
 
 
-def serve(repositories: list[DoubleRepository], git_root: Path | None, pipe: Connection) -> None:
+def serve(
+    repositories: list[DoubleRepository] | int, git_root: Path | None, pipe: Connection
+) -> None:
     """Serve until told to end, and hand back the violations."""
+    if isinstance(repositories, int):
+        repositories = draw_repositories(repositories)
     double = GithubDouble(repositories, git_root=git_root, max_concurrency=64)
     with double.running():
         pipe.send((double.api_url, double.archive_url))
