@@ -344,6 +344,9 @@ class GithubDouble:
             )
             reply.cut, reply.served = True, None
             return reply
+        if kind == "200_limited":
+            self._note_wait(request, request.token, "", time.time() + self._secondary_wait_s)
+            return Reply(200, {"errors": [{"type": "RATE_LIMITED", "message": SECONDARY}]})
         if kind == "502":
             return Reply(502, {"message": "Server Error"})
         status = int(kind[:3])

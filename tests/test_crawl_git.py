@@ -12,6 +12,8 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.documents import read_documents
 from components.artifacts.errors import ConfigError
 from components.artifacts.rows import read_rows
+from components.crawl.config import CrawlConfig
+from components.crawl.estimate import estimate
 from tests.github_double import GithubDouble
 from tests.github_repositories import CONTACT, MIT, commit_files, git
 
@@ -173,6 +175,18 @@ def test_hostile_trees_are_counted(tmp_path: Path, make_step: Callable[..., Any]
         "too_large": 1,
         "not_utf8": 1,
     }
+
+
+def test_an_estimate_asks_nothing(folder: Path, tmp_path: Path) -> None:
+    chosen = {"repositories": [str(folder), "https://example.invalid/a/b.git"]}
+    told = estimate(CrawlConfig.from_json({"source": "git", "git": chosen}))
+    assert told.startswith("git: 1 URLs, about 6 requests")
+    assert "1 folders" in told
+    (tmp_path / "a.parquet").write_bytes(b"x" * 20_000_000)
+    paths = {"paths": [str(tmp_path / "a.parquet")]}
+    told = estimate(CrawlConfig.from_json({"source": "archive", "archive": paths}))
+    assert told == "archive: 1 files, 0.02 GB on this machine"
+    assert "no requests" in estimate(CrawlConfig())
 
 
 def test_a_protocol_that_was_not_asked_for_is_refused(make_step: Callable[..., Any]) -> None:

@@ -123,6 +123,15 @@ def test_neither_faults_nor_workers_change_the_digest(
     assert again.manifest.digest == expected.manifest.digest
 
 
+def test_a_limit_that_graphql_tells_under_status_200_is_kept(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any]
+) -> None:
+    double = double_of(corpus(3), planned={"/graphql": ["200_limited"]})
+    artifact = make_step("crawl", **config_of(double)).artifact
+    assert artifact.manifest.tally.counts["repositories"] == 3
+    assert double.fault_counts["200_limited"] == 1
+
+
 def test_no_token_and_no_place_of_this_machine_is_in_what_was_made(
     double_of: Callable[..., GithubDouble],
     make_step: Callable[..., Any],

@@ -101,8 +101,9 @@ def read_search(config: GithubConfig, answer: Any, cursor: str) -> SearchPage:
 
 def _read_graphql(answer: Mapping[str, Any]) -> SearchPage:
     for error in answer.get("errors") or ():
-        limited = error.get("type") in ("RATE_LIMITED", "RATE_LIMIT")
-        raise TryAgainError("rate_limited" if limited else "search_failed")
+        words = f"{error.get('type')} {error.get('message')}".casefold().replace("_", " ")
+        limited = "rate limit" in words
+        raise TryAgainError("rate_limited" if limited else "search_failed", limited)
     found = answer["data"]["search"]
     refs = tuple(ref_of_graphql(node) for node in found["nodes"] if node)
     info = found["pageInfo"]

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from components.artifacts.errors import CodekilnError, ConfigError
-from components.crawl.answers import Verdict, judge
+from components.crawl.answers import Action, Verdict, judge
 from components.crawl.budgets import Backoff, Budget, Pace, Pauses
 from components.crawl.config import CrawlConfig
 from components.crawl.tokens import Token
@@ -42,11 +42,11 @@ class FetchFailedError(CodekilnError):
 class TryAgainError(Exception):
     """Raised by a reader: the answer arrived and is no good, such as a cut body."""
 
-    def __init__(self, reason: str, until_s: float = 0.0) -> None:
+    def __init__(self, reason: str, limited: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.until_s = until_s
-        """Unix time of a limit that the body names; 0 is none."""
+        self.limited = limited
+        """Whether the body tells of a limit, as GraphQL's do under status 200."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,9 +192,8 @@ class Transport:
                     async with asyncio.timeout(settings.timeout_s):
                         verdict, taken, onward = await self._send(ask, url, token, read)
                 except TryAgainError as again:
-                    verdict = Verdict("retry", reason=again.reason)
-                    if again.until_s:
-                        verdict = Verdict("wait", again.until_s, reason=again.reason)
+                    action: Action = "wait" if again.limited else "retry"
+                    verdict = Verdict(action, whole_token=again.limited, reason=again.reason)
                 except TimeoutError:
                     verdict = Verdict("retry", reason="timeout")
                 except httpx2.TransportError as error:
