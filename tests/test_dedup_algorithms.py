@@ -95,6 +95,30 @@ def test_what_stands_behind_a_document_does_not_change_its_hashes(text: str, beh
     assert sets[0].tolist() == sets[2].tolist()
 
 
+GUARDED = """
+import ctypes, mmap
+import numpy as np
+from components.dedup.shingles import Texts, gram_sets, hash_slabs
+
+memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+page = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + mmap.PAGESIZE
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), mmap.PAGESIZE, 0) == 0
+text = b"return a_long_name + 1"
+for splitter in ("runs", "bigcode"):
+    data = np.frombuffer(memory, np.uint8)[mmap.PAGESIZE - len(text) : mmap.PAGESIZE]
+    data[:] = list(text)
+    sets = next(hash_slabs(Texts(data, np.array([0, len(text)])), np.arange(1), 2, splitter))
+    print(sets[0].tolist() == gram_sets([text, b"." * 100], 2, splitter)[0].tolist())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect(2) is called as Linux has it")
+def test_nothing_is_read_behind_the_end_of_a_buffer():
+    command = [sys.executable, "-c", GUARDED]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["True", "True"]), ended.stderr
+
+
 @given(st.lists(TEXTS, max_size=12), st.sampled_from([1, 70, 10_000]), st.data())
 @settings(max_examples=60, deadline=None)
 def test_slabs_of_any_column_give_the_sets_of_the_documents_asked_for(
@@ -356,6 +380,18 @@ def test_keys_are_equal_in_processes_with_different_hash_seeds():
         for seed in ("1", "2")
     }
     assert len(printed) == 1
+
+
+def test_the_loops_start_without_scipys_linear_algebra_and_leave_it_to_others():
+    code = (
+        "import sys\n"
+        "from components.dedup.shingles import gram_sets\n"
+        "gram_sets([b'a b c d e f'], 5, 'runs')\n"
+        "print('scipy.linalg' in sys.modules)\n"
+        "import scipy.linalg.cython_blas\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert printed.stdout.split() == [b"False"]
 
 
 def test_first_copies_are_the_lowest_of_equal_keys():

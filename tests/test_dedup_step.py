@@ -11,6 +11,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.documents import DOCUMENTS, read_documents
 from components.artifacts.errors import ConfigError
 from components.artifacts.rows import read_rows
+from components.dedup import shingles
 from components.dedup.config import DedupConfig
 from components.dedup.spill import HASHES, KEYS, OFFSETS
 
@@ -109,6 +110,23 @@ def test_any_cut_and_any_workers_give_the_same(
             )
         )
     assert results[0] == results[1] == results[2]
+
+
+def test_a_shard_of_many_slabs_gives_what_one_of_one_slab_does(
+    make_step: Any,
+    documents_of: Any,
+    corpus: list[dict[str, Any]],
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    documents = documents_of(corpus)
+    digests = []
+    for slab_bytes in (shingles.SLAB_BYTES, 5_000):
+        monkeypatch.setattr(shingles, "SLAB_BYTES", slab_bytes)
+        root = str(tmp_path / str(slab_bytes))
+        made = make_step("dedup", {"documents": documents}, workers=1, data_root=root)
+        digests.append(made.artifact.manifest.digest)
+    assert digests[0] == digests[1]
 
 
 def test_worker_counts_give_the_same_digest(

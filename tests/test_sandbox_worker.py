@@ -116,7 +116,9 @@ def test_boundless_recursion_is_never_called_a_timeout() -> None:
     # Time enough to touch all of the memory on a loaded machine: it is the first limit met.
     config = replace(CONFIG, timeout_s=20)
     with WorkerProcess(config) as worker:
-        assert worker.run(abuse(code)).verdict in ("memory", "crashed")
+        # Out of memory, CPython 3.11 may end a call with a SystemError of its own.
+        result = worker.run(abuse(code))
+        assert result.verdict in ("memory", "crashed") or result.detail == "SystemError"
         assert worker.run(GOOD).verdict == "passed"
 
 
