@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from components.artifacts.artifact import Artifact
+from components.artifacts.errors import StepFailedError
 from components.crawl import github
 from tests.github_crawls import config_of, corpus, rows_of
 from tests.github_double import TOKEN, GithubDouble
@@ -151,6 +152,25 @@ def test_the_same_command_is_an_index_of_a_job(
     located = [json.loads((tmp_path / f"out-{n}/location.json").read_text()) for n in (0, 1)]
     assert located[0]["digest"] == located[1]["digest"]
     check_shared(Artifact.open(located[0]["uri"]), double, 40)
+
+
+def test_a_crawl_whose_server_is_down_stops_and_goes_on_later(
+    double_of: Callable[..., GithubDouble], make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    repositories = corpus(40)
+    calm = double_of(repositories)
+    expected = make_step("crawl", data_root=str(tmp_path / "calm"), **config_of(calm)).artifact
+    double = double_of(repositories)
+    down = {f"archive:{one.full_name}": ["502"] * 2 for one in repositories[5:]}
+    double._planned = down
+    config = config_of(double, max_attempts=2)
+    with pytest.raises(StepFailedError, match="20 failures in a row"):
+        make_step("crawl", **config)
+    down.clear()
+    again = make_step("crawl", **config).artifact
+    assert again.manifest.digest == expected.manifest.digest
+    names = [name for _, name in double.served]
+    assert len(names) == len(set(names)) == 40
 
 
 def test_a_later_crawl_fetches_what_changed_and_nothing_else(

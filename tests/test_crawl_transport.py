@@ -164,6 +164,15 @@ def test_requests_keep_their_pace(double_of: Callable[..., GithubDouble]) -> Non
     assert times[-1] - times[0] >= 19 / 40 - 0.05
 
 
+def test_no_burst_follows_a_pause(double_of: Callable[..., GithubDouble]) -> None:
+    repositories = [repository(n, {}) for n in range(16)]
+    double = double_of(repositories, planned={"name1": ["429_retry_after"]})
+    paths = [f"/repos/{one.full_name}" for one in repositories]
+    ask_for(double, *paths, requests_per_second=20.0)
+    times = sorted(at for at, _, _ in double.requests)
+    assert max(sum(at <= one < at + 0.5 for one in times) for at in times) <= 12
+
+
 def test_an_empty_budget_waits_for_its_hour(double_of: Callable[..., GithubDouble]) -> None:
     double = double_of([repository(1, {})], limits={"core": (6, 1.0)})
     answers = ask_for(double, *["/repos/owner1/name1"] * 14, concurrency=1)

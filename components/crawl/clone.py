@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from components.artifacts.errors import CodekilnError
+from components.artifacts.errors import CodekilnError, MissingExtraError
 from components.crawl.budgets import Backoff
 from components.crawl.harvest import Refusals, Rules, is_evidence
 from components.crawl.tarball import (
@@ -93,6 +93,10 @@ class Git:
         Raises:
             CloneFailedError: it failed or took too long.
         """
+        if shutil.which("git") is None:
+            raise MissingExtraError(
+                "expected the program git, found none: install git 2.39 or later"
+            )
         process = subprocess.Popen(
             [*_lifeline(), "git", "--git-dir", str(self.folder), *arguments],
             stdin=subprocess.PIPE,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.artifacts.artifact import ArtifactWriter
-from components.artifacts.errors import ConfigError
+from components.artifacts.errors import ConfigError, StepFailedError
 from components.artifacts.tally import Tally
 from components.crawl.budgets import Pauses
 from components.crawl.config import CrawlConfig
 from components.crawl.discovery import discover, read_whole, read_window, rules_digest
 from components.crawl.earlier import EarlierCrawls
 from components.crawl.fetching import Fetcher
-from components.crawl.harvest import Rules
+from components.crawl.harvest import FETCHED, Harvest, Rules
 from components.crawl.journal import Journal, name_of, pack_journal, sweep
 from components.crawl.rules import observe_opt_out, patience_of, rules_of, user_agent
 from components.crawl.source import Discovery, Packed, RepositoryRef
@@ -31,6 +31,11 @@ PLAN = "plan"
 PAUSES = "pauses"
 """Folders of a crawl beside its records: windows, and limits that were answered."""
 
+PASSING = frozenset({"server_error", "truncated", "timeout", "network", "rate_limited"})
+"""Classes of failures that are the server's or the line's rather than the repository's."""
+
+MAX_FAILURES_IN_A_ROW = 20
+
 logger = logging.getLogger("codekiln")
 
 _ALLOWANCES: dict[Settings, Allowance] = {}
@@ -38,6 +43,37 @@ _ALLOWANCES: dict[Settings, Allowance] = {}
 
 _EARLIER: dict[str, EarlierCrawls] = {}
 """By folder: opening them takes a listing."""
+
+
+class Breaker:
+    """Stops a crawl whose server or line is down, before every repository is a dead letter.
+
+    Failures that time may mend are held back until something succeeds behind them.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[Harvest] = []
+
+    def admit(self, harvest: Harvest) -> Sequence[Harvest]:
+        """What may be recorded now.
+
+        Raises:
+            StepFailedError: too many failures in a row.
+        """
+        if harvest.outcome in PASSING:
+            self.held.append(harvest)
+            if len(self.held) < MAX_FAILURES_IN_A_ROW:
+                return ()
+            raise StepFailedError(
+                f"expected answers, got {len(self.held)} failures in a row, the last "
+                f"{harvest.outcome!r} of {harvest.record['repo']!r}: look whether the server and "
+                "the network are up, and run again to go on"
+            )
+        if harvest.outcome != FETCHED:
+            return (harvest,)
+        admitted = [*self.held, harvest]
+        self.held.clear()
+        return admitted
 
 
 @dataclass(frozen=True)
@@ -120,15 +156,17 @@ class GithubSource:
                 token=tokens[0],
                 patience=patience_of(self.config),
             )
-            todo = iter(refs)
+            todo, breaker = iter(refs), Breaker()
 
             async def work() -> None:
                 for ref in todo:
-                    harvest = await fetcher.fetch(ref)
-                    await asyncio.to_thread(journal.write, harvest)
+                    for harvest in breaker.admit(await fetcher.fetch(ref)):
+                        await asyncio.to_thread(journal.write, harvest)
 
             at_once = max(1, self.config.max_concurrency // num_sharing)
             await asyncio.gather(*(work() for _ in range(at_once)))
+            for harvest in breaker.held:
+                journal.write(harvest)
 
     def _earlier(self, output: ArtifactWriter) -> EarlierCrawls:
         uri = output.storage.uri

@@ -269,27 +269,35 @@ class Transport:
         return urlsplit(url).netloc == self._api_host
 
     async def _admit(self, url: str, resource: str) -> Token:
-        """Wait until a request may be sent, count it, and name its token."""
-        await asyncio.sleep(self._allowance.pace.reserve())
+        """Wait until a request may be sent, count it, and name its token.
+
+        The place in the pace is taken behind a pause, so that no burst follows one.
+        """
+        paced = False
         while True:
             now = time.time()
-            if not self._is_api(url):
-                ready, token = self._pauses.until(_host_name(url)), self._tokens[0]
-            else:
-                ready, token = min(
-                    ((self._ready_at(one, resource, now), one) for one in self._tokens),
-                    key=lambda pair: (
-                        pair[0],
-                        -self._allowance.budget(pair[1], resource).remaining,
-                    ),
-                )
-            if ready <= now:
+            ready, token = self._choose(url, resource, now)
+            if ready > now:
+                paced = False
+                await asyncio.sleep(max(SMALL_WAIT_S, ready - now))
+            elif paced:
                 break
-            await asyncio.sleep(max(SMALL_WAIT_S, ready - now))
+            else:
+                await asyncio.sleep(self._allowance.pace.reserve())
+                paced = True
         if self._is_api(url):
             self._allowance.budget(token, resource).spend(now)
         self.requests += 1
         return token
+
+    def _choose(self, url: str, resource: str, now: float) -> tuple[float, Token]:
+        """The token that may be used first, and from when; of several the one with most left."""
+        if not self._is_api(url):
+            return self._pauses.until(_host_name(url)), self._tokens[0]
+        return min(
+            ((self._ready_at(one, resource, now), one) for one in self._tokens),
+            key=lambda pair: (pair[0], -self._allowance.budget(pair[1], resource).remaining),
+        )
 
     def _ready_at(self, token: Token, resource: str, now: float) -> float:
         ready = max(
