@@ -171,3 +171,19 @@ def test_entries_name_owners_repositories_ids_and_globs(
 def test_a_line_that_is_no_entry_is_refused_with_its_place() -> None:
     with pytest.raises(ConfigError, match=r"line 3 of 'list\.txt'"):
         OptOut.read(["fine", "# comment", "not / fine"], "'list.txt'")
+
+
+def test_publishing_refuses_who_opted_out(
+    make_step: Callable[..., Any], documents_of: Callable[..., Any], document: Callable[..., Any]
+) -> None:
+    from components.publishing.opt_outs import refuse_opted_out
+
+    rows = [document(f"{n}.py", f"value = {n}\n" * 9, repo=f"o{n % 3}/r{n}") for n in range(12)]
+    documents = documents_of(rows)
+    tokenizer = make_step("tokenizer", {"documents": documents}, vocabulary_size=280).artifact
+    inputs = {"documents": documents, "tokenizer": tokenizer}
+    tokens = make_step("packing", inputs, validation_fraction=0.3).artifact
+    refuse_opted_out(tokens, ["someone", "o1/r2"])
+    for entry in ("O1", "o2/r5", "*/r4/*", rows[7]["sha256"]):
+        with pytest.raises(ConfigError, match=r"got [14] repositories, such as"):
+            refuse_opted_out(tokens, [entry])
