@@ -27,10 +27,10 @@ from components.artifacts.documents import (
     draft_documents,
     read_documents,
 )
+from components.artifacts.license_tags import read_license_tags
 from components.clean.cleaning import read_candidates
 from components.clean.comments import strip_license_header
 from components.clean.config import CleanConfig
-from components.clean.license_tags import read_license_tags
 from components.clean.presets import pycodegpt
 from components.clean.redaction import redact
 from components.clean.rules import AFTER_STRIPPING, BEFORE_STRIPPING, first_reason

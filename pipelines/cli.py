@@ -45,6 +45,8 @@ codekiln: public source code in, a trained and measured code language model out
                                     are two evaluations told apart, problem by problem
   codekiln dedup-query FILE ... --documents DIR
                                     documents of a finished corpus that are like a file
+  codekiln crawl-explain SHA256     where a file of a corpus is from, under what licence
+  codekiln crawl-forget OWNER/NAME  take a repository out of every crawl, name what it reached
   codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export
 
 one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
@@ -72,12 +74,15 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "recipes": _recipes,
         "runs": _runs,
         "dedup-query": _dedup_query,
+        "crawl-explain": _crawl_explain,
+        "crawl-forget": _crawl_forget,
         "data": _data,
         "evaluate": _evaluate,
         "compare-scores": _compare_scores,
     }
     if name in commands:
-        return _run_command(commands[name], rest, prints=name not in ("run", "compile", "evaluate"))
+        prints = name not in ("run", "compile", "evaluate", "crawl-forget")
+        return _run_command(commands[name], rest, prints=prints)
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
     return run_step_command(find_step(name), rest)
@@ -255,6 +260,18 @@ def _compare_scores(argv: Sequence[str]) -> int:
     from pipelines.compare_scores import run_compare_scores
 
     return run_compare_scores(argv)
+
+
+def _crawl_explain(argv: Sequence[str]) -> int:
+    from pipelines.crawling import run_explain
+
+    return run_explain(argv)
+
+
+def _crawl_forget(argv: Sequence[str]) -> int:
+    from pipelines.crawling import run_forget
+
+    return run_forget(argv)
 
 
 def _data(argv: Sequence[str]) -> int:

@@ -42,8 +42,8 @@ def read_ir(recipe: Recipe, execution: Execution) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="codekiln-") as folder:
         path = Path(folder) / "ir.yaml"
         compile_ir(recipe, execution, path)
-        value: dict[str, Any] = yaml.safe_load(path.read_text())
-        return value
+        value: dict[str, Any] = next(yaml.safe_load_all(path.read_text()))
+        return value  # a second document holds what Kubernetes adds, such as Secrets
 
 
 def compile_crd(recipe: Recipe, execution: Execution, path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from typing import NamedTuple
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from components.clean.component import clean
 from components.crawl.component import crawl
+from components.crawl.tokens import TOKENS_VARIABLE
 from components.decontamination.component import decontamination
 from components.dedup.component import dedup
 from components.packing.component import packing
 from components.tokenizer.component import tokenizer
+
+TOKENS_SECRET = "codekiln-github"
+TOKENS_KEYS = {"token": TOKENS_VARIABLE}
+"""The Secret of GitHub's tokens in the run's namespace, and which key becomes which variable."""
 
 
 class Corpus(NamedTuple):
@@ -39,8 +44,9 @@ def corpus(
     """From public source code to token shards."""
     where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
 
-    # Step 1: source files with provenance.
+    # Step 1: source files with provenance. A network's tokens come from a Secret, if there is one.
     crawled = crawl(config=crawl_config, **where)
+    kubernetes.use_secret_as_env(crawled, TOKENS_SECRET, TOKENS_KEYS, optional=True)
     # Step 2: rules drop what does not read like code that a person wrote.
     cleaned = clean(documents=crawled.outputs["output"], config=clean_config, **where)
     # Step 3: of equal and nearly equal files the best copy stays.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from components.clean.config import CleanConfig
 from components.clean.presets import gpt_cc, pycodegpt
+from components.crawl import presets as crawl_presets
 from components.crawl.config import CrawlConfig
 from components.decontamination.config import DecontaminationConfig
 from components.dedup.config import DedupConfig
@@ -141,8 +142,7 @@ def gpt_cc_125m() -> Recipe:
     return Recipe(
         name="gpt_cc_125m",
         summary="GPT-Code-Clippy's published values: 125M parameters, GPT-2's vocabulary",
-        # [D] had no limit of a file's size; 100 MB is the most that the crawl takes.
-        crawl=CrawlConfig(max_file_bytes=100_000_000),
+        crawl=crawl_presets.gpt_cc(),  # [D]; --crawl.source github makes it that crawl
         clean=gpt_cc(),  # [D]
         # [D] exact match of the word sequence; it also drops files that differ, see the room.
         dedup=DedupConfig(exact_key="gpt_cc", near=False),
@@ -199,7 +199,7 @@ def pycodegpt_110m() -> Recipe:
     return Recipe(
         name="pycodegpt_110m",
         summary="PyCodeGPT's published values: 110M parameters, 32K vocabulary, cleaned Python",
-        crawl=CrawlConfig(languages=("Python",), max_file_bytes=1_000_000),  # [P]
+        crawl=crawl_presets.pycodegpt(),  # [P]; --crawl.source github makes it that crawl
         clean=pycodegpt(),  # [P]
         dedup=DedupConfig(near=False),  # [P] "unique files"; how is not published
         decontamination=DecontaminationConfig(),  # [O] not published

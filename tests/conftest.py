@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,6 +134,33 @@ def wait_until_gone() -> Callable[[Sequence[int]], None]:
         assert living == []
 
     return wait
+
+
+@pytest.fixture
+def double_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Start a double of GitHub: double_of([repository, ...], fault_rate=0.2).
+
+    The token is in the environment; a violation that the double saw fails the test.
+    """
+    from components.crawl import github
+    from tests.github_crawls import SECONDARY_WAIT_S
+    from tests.github_double import TOKEN, GithubDouble
+
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    github._ALLOWANCES.clear()
+    github._EARLIER.clear()
+    opened = []
+
+    def start(repositories: Sequence[Any], **options: Any) -> GithubDouble:
+        double = GithubDouble([*repositories], secondary_wait_s=SECONDARY_WAIT_S, **options)
+        context = double.running()
+        opened.append((context, double))
+        return context.__enter__()
+
+    yield start
+    for context, double in opened:
+        context.__exit__(None, None, None)
+        assert not double.violations, "\n".join(double.violations)
 
 
 PROCESS_END_LIMIT_S = 10.0

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.artifacts.errors import ConfigError
+from components.artifacts.license_tags import read_license_tags
 from components.artifacts.licenses import is_allowed
 from components.clean import rules
 from components.clean.comments import strip_license_header
 from components.clean.config import CleanConfig
-from components.clean.license_tags import read_license_tags
 from components.clean.presets import codeparrot, gpt_cc, pycodegpt, starcoder
 from components.clean.tables import active_rules
 from components.clean.view import DocumentView

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 import pyarrow as pa
@@ -17,6 +17,8 @@ DOCUMENTS = "documents"
 """The kind of an artifact of documents, and the part that holds them."""
 
 ROW_GROUP_ROWS = 1024
+ROW_GROUP_BYTES = 1 << 24
+"""From here on small tables that are written one after the other make a row group."""
 ZSTD_LEVEL = 1
 """A shard of code is a tenth larger than at level 3, and is written a third faster."""
 REPETITIVE = ("source", "repo_id", "repo", "commit", "language", "license", "license_source")
@@ -94,23 +96,53 @@ def digest_documents(table: pa.Table) -> str:
 
 def draft_documents(table: pa.Table) -> Draft:
     """Spell a table of documents as a Parquet shard."""
-    buffer = io.BytesIO()
-    pq.write_table(
-        table,
+    return draft_document_tables([table])
+
+
+def draft_document_tables(tables: Iterable[pa.Table], name: str | None = None) -> Draft:
+    """Spell tables of documents as one Parquet shard, holding one of them at a time.
+
+    Args:
+        tables: in the order of the rows.
+        name: of the file; by default one is made of place and hash.
+    """
+    buffer, hasher, rows = io.BytesIO(), hashlib.sha256(), 0
+    with pq.ParquetWriter(
         buffer,
+        SCHEMA,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        row_group_size=ROW_GROUP_ROWS,
         use_dictionary=[*REPETITIVE],
         write_statistics=False,
-    )
+    ) as writer:
+        for table in _in_groups(tables):
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            rows += table.num_rows
+            for row in table.drop_columns(["content"]).to_pylist():
+                hasher.update(canonical_json(row).encode() + b"\n")
     return Draft(
         part=DOCUMENTS,
         suffix=".parquet",
         data=buffer.getvalue(),
-        rows=table.num_rows,
-        digest=digest_documents(table),
+        rows=rows,
+        digest=hasher.hexdigest(),
+        name=name,
     )
+
+
+def _in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Small tables together, so that a row group is not a handful of rows."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        held.append(table)
+        rows += table.num_rows
+        size += table.nbytes
+        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(held)
+            held, rows, size = [], 0, 0
+    if held:
+        yield pa.concat_tables(held)
 
 
 def read_documents(

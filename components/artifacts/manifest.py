@@ -19,6 +19,9 @@ LEDGER_NAME = "ledger.json"
 LOCATION_NAME = "location.json"
 """Beside a copied manifest: the URI of the folder that holds the data."""
 
+TOMBSTONE_NAME = "tombstone.json"
+"""In the folder of an artifact that was withdrawn: who asked, why, when, and what replaces it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileEntry:

@@ -10,11 +10,11 @@ import pyarrow as pa
 from components.artifacts.artifact import Artifact, Draft
 from components.artifacts.documents import SCHEMA, draft_documents, read_documents
 from components.artifacts.errors import CorruptArtifactError
+from components.artifacts.license_tags import LICENSE_SOURCE, read_license_tags
 from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
 from components.clean.comments import strip_license_header
 from components.clean.config import CleanConfig
-from components.clean.license_tags import LICENSE_SOURCE, read_license_tags
 from components.clean.redaction import redact
 from components.clean.rules import AFTER_STRIPPING, BEFORE_STRIPPING, first_reason
 from components.clean.syntax import LANGUAGES, SYNTAX_ERROR, SyntaxChecker

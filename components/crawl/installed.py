@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from components.artifacts.artifact import ArtifactWriter
 from components.artifacts.canonical import canonical_json
 from components.artifacts.tally import Tally
 from components.crawl.config import CrawlConfig
 from components.crawl.distributions import find_distributions, list_files, normalized_name
 from components.crawl.languages import NAMES
-from components.crawl.source import Candidate
-from components.crawl.standard_library import STANDARD_LIBRARY, list_standard_library
+from components.crawl.plan import Caps, cut_shards, select
+from components.crawl.reading import crawl_shard
+from components.crawl.source import Candidate, Discovery, Packed
+from components.crawl.standard_library import REPO_ID, STANDARD_LIBRARY, list_standard_library
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
@@ -40,6 +43,9 @@ class InstalledSource:
     exclude: frozenset[str]
     """Normalised names of distributions to leave out."""
 
+    caps: Caps
+    shard_bytes: int
+
     def observe(self) -> dict[str, Any]:
         """Python's version, a hash of the standard library, and of each distribution's record."""
         tally = Tally()
@@ -58,6 +64,26 @@ class InstalledSource:
                 for one in found
             },
         }
+
+    def discover(self, output: ArtifactWriter, tally: Tally) -> Discovery:  # noqa: ARG002
+        """List the files, take them up to the caps, and cut them into shards."""
+        selection = select(self.candidates(tally), self.caps, tally)
+        return Discovery(
+            units=[*cut_shards(selection.taken, self.shard_bytes)],
+            repositories=selection.by_repository,
+        )
+
+    def fetch(
+        self,
+        output: ArtifactWriter,  # noqa: ARG002
+        num_sharing: int,  # noqa: ARG002
+        unit: tuple[Candidate, ...],
+    ) -> Packed:
+        """Read the files of a shard."""
+        return crawl_shard(self.read, unit)
+
+    def attest(self, output: ArtifactWriter, discovery: Discovery) -> None:
+        """Nothing is left to do."""
 
     def candidates(self, tally: Tally) -> Iterator[Candidate]:
         """The standard library, then distributions in the order of the sha256 of their names."""
@@ -94,6 +120,13 @@ def installed_source(config: CrawlConfig) -> InstalledSource:
         languages=frozenset(config.languages) or NAMES,
         standard_library_tests=config.standard_library_tests,
         exclude=frozenset(map(normalized_name, config.exclude)),
+        caps=Caps(
+            file=config.max_file_bytes,
+            distribution=config.max_distribution_bytes,
+            total=config.max_total_bytes,
+            uncapped=frozenset({REPO_ID}),
+        ),
+        shard_bytes=config.shard_bytes,
     )
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-UNKNOWN = "unknown"
+from components.crawl.source import UNKNOWN
 
 LICENSE_EXPRESSION = "License-Expression"
 LICENSE_FIELD = "License"

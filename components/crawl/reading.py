@@ -1,9 +1,8 @@
-"""Read the files of a shard into documents; what cannot be one is counted with a reason."""
+"""Make documents of files' bytes; what cannot be one is counted with a reason."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from components.artifacts.artifact import Draft
 from components.artifacts.documents import (
     Document,
     documents_table,
@@ -11,7 +10,7 @@ from components.artifacts.documents import (
     git_blob_sha1,
 )
 from components.artifacts.tally import Tally
-from components.crawl.source import Candidate, Source
+from components.crawl.source import Candidate, Packed, Repository
 
 UNREADABLE = "unreadable"
 ALTERED = "altered"
@@ -20,13 +19,17 @@ NUL_BYTE = "nul_byte"
 NOT_UTF8 = "not_utf8"
 
 
-def crawl_shard(source: Source, candidates: Sequence[Candidate]) -> tuple[list[Draft], Tally]:
+ReadFile = Callable[[Candidate], bytes]
+"""Gives the bytes of a file, no more than one past the recorded size; OSError where it cannot."""
+
+
+def crawl_shard(read: ReadFile, candidates: Sequence[Candidate]) -> Packed:
     """Read the candidates of a shard, in their order."""
     tally = Tally()
     rows = []
     for candidate in candidates:
         tally.take_in(candidate.size)
-        document = read_document(source, candidate)
+        document = read_document(read, candidate)
         if isinstance(document, str):
             tally.drop(document, candidate.size)
         else:
@@ -35,19 +38,25 @@ def crawl_shard(source: Source, candidates: Sequence[Candidate]) -> tuple[list[D
     return [draft_documents(documents_table(rows))], tally
 
 
-def read_document(source: Source, candidate: Candidate) -> Document | str:
+def read_document(read: ReadFile, candidate: Candidate) -> Document | str:
     """Make a document of a file, or say why not.
 
     The bytes must be those that the source recorded, or the crawl would depend on more than the
     inventory that stands in its identity.
     """
     try:
-        data = source.read(candidate)
+        data = read(candidate)
     except OSError:
         return UNREADABLE
-    sha256 = hashlib.sha256(data).hexdigest()
-    if len(data) != candidate.size or sha256 != candidate.sha256:
+    if len(data) != candidate.size or hashlib.sha256(data).hexdigest() != candidate.sha256:
         return ALTERED
+    return make_document(candidate.repository, candidate.path, candidate.language, data)
+
+
+def make_document(
+    repository: Repository, path: str, language: str, data: bytes, flags: Sequence[str] = ()
+) -> Document | str:
+    """Make a document of a file's bytes, or say why not."""
     if not data:
         return EMPTY
     if b"\0" in data:
@@ -56,20 +65,19 @@ def read_document(source: Source, candidate: Candidate) -> Document | str:
         content = data.decode()
     except UnicodeDecodeError:
         return NOT_UTF8
-    repository = candidate.repository
     return Document(
         source=repository.source,
         repo_id=repository.repo_id,
         repo=repository.repo,
         commit=repository.commit,
-        path=candidate.path,
+        path=path,
         blob_sha1=git_blob_sha1(data),
-        sha256=sha256,
+        sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         content=content,
-        language=candidate.language,
+        language=language,
         license=repository.license,
         license_source=repository.license_source,
         stars=repository.stars,
-        flags=[],
+        flags=[*flags],
     )

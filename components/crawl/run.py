@@ -1,4 +1,4 @@
-"""The order of the crawl: list candidates, plan shards, read them."""
+"""The order of a crawl: discover and plan, fetch and pack, attest."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,9 +8,6 @@ from components.artifacts.errors import ConfigError
 from components.artifacts.tally import Tally
 from components.crawl.config import CrawlConfig
 from components.crawl.observation import open_source
-from components.crawl.plan import Caps, cut_shards, select
-from components.crawl.reading import crawl_shard
-from components.crawl.standard_library import REPO_ID
 from components.crawl.tables import crawl_markdown
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
@@ -25,20 +22,22 @@ def run(
     """Crawl a source into documents.
 
     Raises:
-        ConfigError: the source has no file that the config takes.
+        ConfigError: the source has no file that the config takes, or more workers than requests
+            may be under way.
     """
     source = open_source(config)
-    caps = Caps(
-        file=config.max_file_bytes,
-        distribution=config.max_distribution_bytes,
-        total=config.max_total_bytes,
-        uncapped=frozenset({REPO_ID}),
-    )
     planned = Tally()
-    selection = select(source.candidates(planned), caps, planned)
-    shards = list(cut_shards(selection.taken, config.shard_bytes))
-    read = map_shards(engine, output, partial(crawl_shard, source), shards, "crawl")
-    tally = Tally.total([planned, read])
+    discovery = source.discover(output, planned)
+    num_sharing = max(1, min(engine.workers, len(discovery.units)))
+    if config.source in ("github", "git") and num_sharing > config.max_concurrency:
+        raise ConfigError(
+            f"expected at most max_concurrency {config.max_concurrency} workers, got "
+            f"{num_sharing}: each holds a request; give fewer --workers or more --max-concurrency"
+        )
+    fetch = partial(source.fetch, output, num_sharing)
+    fetched = map_shards(engine, output, fetch, discovery.units, "crawl")
+    source.attest(output, discovery)
+    tally = Tally.total([planned, fetched])
     if not tally.counts.get("files"):
         raise ConfigError(
             f"expected source files from {config.source!r}, got none of "
@@ -46,12 +45,13 @@ def run(
             f"{list(config.languages) or 'all'}, dropped {sorted(tally.drops)}): "
             "widen the languages or the caps, or install something to crawl"
         )
+    repositories = tally.counts.get("repositories") or len(discovery.repositories)
     return Report(
         tally=tally,
         measures={
             "files": tally.counts["files"],
             "megabytes": tally.counts["bytes"] / 1e6,
-            "repositories": len(selection.by_repository),
+            "repositories": repositories,
         },
-        markdown=crawl_markdown(config, tally, selection),
+        markdown=crawl_markdown(config, tally, discovery),
     )

@@ -25,6 +25,10 @@ class PublishingConfig(Config):
     `permissive` stands for the list that `clean` knows by this name. Empty: report the licences and
     refuse nothing."""
 
+    opt_out: tuple[str, ...] = ()
+    """Who must not be in the training data, as the crawl's `opt_out` spells it: one file of theirs
+    refuses the publication. A crawl that was withdrawn is refused without this."""
+
     num_sample_problems: Annotated[int, Within(0, 164)] = 6
     """Problems of each benchmark whose prompt, completion and verdict the report prints."""
 

@@ -63,7 +63,7 @@ def read_corpus(tokens: Artifact) -> Corpus:
     for split in SPLITS:
         corpus.tokens[split] = sum(entry.rows for entry in tokens.part(f"{split}_ids"))
         corpus.splits[split] = (0, 0)
-        for table in _tables(tokens, split):
+        for table in read_sources(tokens, split):
             size = pc.sum(table["size"]).as_py() or 0
             _add(corpus.splits, split, (table.num_rows, size))
             for column, totals in (
@@ -83,7 +83,7 @@ def draft_training_files(tokens: Artifact, part: str) -> Draft:
     # No file name and no time in gzip's header: equal lists are equal bytes.
     with gzip.GzipFile("", "wb", GZIP_LEVEL, buffer, mtime=0) as file:
         for split in SPLITS:
-            for table in _tables(tokens, split):
+            for table in read_sources(tokens, split):
                 for row in table.select(LISTED_COLUMNS).to_pylist():
                     line = (canonical_json({**row, "split": split}) + "\n").encode()
                     hasher.update(line)
@@ -99,7 +99,8 @@ def draft_training_files(tokens: Artifact, part: str) -> Draft:
     )
 
 
-def _tables(tokens: Artifact, split: str) -> Iterator[pa.Table]:
+def read_sources(tokens: Artifact, split: str) -> Iterator[pa.Table]:
+    """The tables of where a split's documents are from, shard by shard."""
     for entry in tokens.part(f"{split}_sources"):
         yield pq.read_table(pa.BufferReader(tokens.read(entry)))
 

@@ -12,6 +12,7 @@ from components.publishing.data_card import write_data_card
 from components.publishing.facts import Facts, read_facts
 from components.publishing.licenses import refuse_licenses
 from components.publishing.model_card import write_model_card
+from components.publishing.opt_outs import refuse_opted_out
 from components.publishing.provenance import write_provenance
 from components.publishing.report import draw_report
 from components.stage.engine import Engine
@@ -31,11 +32,13 @@ def run(
     """Publish a model.
 
     Raises:
-        ConfigError: the training data carries a licence outside of `allowed_licenses`.
+        ConfigError: the training data carries a licence outside of `allowed_licenses`, or a file of
+            someone in `opt_out`.
         ArtifactError: the inputs are not of one run, or one is damaged.
     """
     facts = read_facts(inputs, config)
     refuse_licenses(facts.corpus.licenses, config.allowed_licenses, inputs["tokens"].storage.uri)
+    refuse_opted_out(inputs["tokens"], config.opt_out)
     page = draw_report(facts, version("codekiln"))
     if output.committed(0) is None:
         output.commit(0, copy_model(inputs["model"]), Tally())

@@ -63,16 +63,23 @@ def step_parser(step: Step) -> OneLineParser:
         )
     places.add_argument(
         "--output",
-        required=True,
+        required=not step.estimates,
         type=Path,
         metavar="DIR",
         help="where the copy of the manifest, the summary and the metrics go",
     )
+    if step.estimates:
+        places.add_argument(
+            "--dry-run", action="store_true", help="say what a run would cost, and ask nothing"
+        )
     places.add_argument("--log", type=Path, metavar="FILE", help="a file that gets every log line")
     add_config_flags(
         parser.add_argument_group("execution (never changes what comes out)"), Execution
     )
     identity = parser.add_argument_group("config (what is computed)")
+    if step.presets:
+        listed = ", ".join(step.presets)
+        identity.add_argument("--preset", metavar="NAME", help=f"a published config: {listed}")
     identity.add_argument("--config", type=Path, metavar="FILE", help="the config as a JSON file")
     add_config_flags(identity, step.config)
     return parser
@@ -127,10 +134,22 @@ def run_step_command(step: Step, argv: Sequence[str]) -> int:
 
 
 def _run(step: Step, arguments: argparse.Namespace) -> int:
-    given = _read_config_file(arguments.config) if arguments.config else "{}"
-    config = read_config_flags(arguments, step.config.from_json(given))
+    if step.presets and arguments.preset and arguments.config:
+        raise ConfigError("expected one of --preset and --config, got both: change it by flags")
+    if step.presets and arguments.preset:
+        begun = step.preset(arguments.preset)
+    else:
+        given = _read_config_file(arguments.config) if arguments.config else "{}"
+        begun = step.config.from_json(given)
+    config = read_config_flags(arguments, begun)
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
+    if step.estimates:
+        if arguments.dry_run:
+            sys.stdout.write(step.estimate(config).rstrip() + "\n")
+            return 0
+        if arguments.output is None:
+            raise ConfigError(f"expected --output DIR, got none: see codekiln {step.name} --help")
     given_inputs = {name: getattr(arguments, name) for name in step.all_inputs()}
     inputs = {name: uri for name, uri in given_inputs.items() if uri is not None}
     make_folder(arguments.output, "--output")

@@ -96,6 +96,10 @@ class Config:
         """The config as a JSON value."""
         return {field.name: _spell(getattr(self, field.name)) for field in fields_of(type(self))}
 
+    def identity(self) -> dict[str, Any]:
+        """The part of the config that decides what comes out, for the key; by default all of it."""
+        return self.to_json()
+
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read a config strictly.

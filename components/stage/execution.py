@@ -27,9 +27,11 @@ from components.artifacts.manifest import (
     digest_of_files,
 )
 from components.artifacts.storage import Storage, open_storage
+from components.artifacts.withdrawal import refuse_withdrawn
 from components.stage.config import Config, Within
 from components.stage.engine import LocalEngine, num_cores
 from components.stage.indexed import IndexedEngine, LocalLauncher
+from components.stage.job import PodLauncher, follow, job_index
 from components.stage.lifeline import SUPERVISOR_VARIABLE
 from components.stage.progress import start_logging
 from components.stage.step import Report, Step
@@ -60,8 +62,9 @@ class Execution(Config):
     Weights are reproduced bit by bit at an equal number of threads."""
 
     engine: Literal["local", "indexed", "spark"] = "local"
-    """Who does the work: `local`, worker processes; `indexed`, one process an index, as the pods of
-    a Kubernetes Indexed Job; `spark`, as `local`, and the join of near-dedup on Spark."""
+    """Who does the work: `local`, worker processes; `indexed`, one process an index, or the pods of
+    a Kubernetes Indexed Job whose every pod runs this same command with `workers` = completions;
+    `spark`, as `local`, and the join of near-dedup on Spark."""
 
     allow_unsafe: bool = False
     """Whether the sandbox runs programs on a machine that cannot isolate them: only for programs
@@ -107,11 +110,13 @@ def execute(
         for name, kind in step.all_inputs().items()
         if name in step.inputs or name in inputs
     }
+    for artifact in artifacts.values():
+        refuse_withdrawn(artifact.storage)
     parents = {
         name: Parent(step=a.manifest.step, key=a.manifest.key, digest=a.manifest.digest)
         for name, a in artifacts.items()
     }
-    identity = {"config": config.to_json(), "observed": step.observe(config)}
+    identity = {"config": config.identity(), "observed": step.observe(config)}
     named = {
         name: f"{p.key} {p.digest}" if step.names_parents else p.digest
         for name, p in parents.items()
@@ -119,8 +124,12 @@ def execute(
     key = key_of(step.name, step.version, identity, named)
     log = start_logging(step.name, key, log_file)
     storage = open_storage(execution.data_root).child(step.name).child(key)
+    refuse_withdrawn(storage)
     reused = storage.exists(MANIFEST_NAME)
-    if not reused:
+    index = job_index() if execution.engine == "indexed" else None
+    if not reused and index:
+        follow(storage, _plans(storage), index)
+    elif not reused:
         with storage.lease():
             reused = storage.exists(MANIFEST_NAME)
             if not reused:
@@ -180,14 +189,19 @@ def make_engine(execution: Execution, storage: Storage) -> LocalEngine | Indexed
     """
     workers, threads = execution.workers or num_cores(), execution.threads or num_cores()
     if execution.engine == "indexed":
-        plans = open_storage(str(storage.scratch())).child(PLANS_NAME)
-        return IndexedEngine(workers, threads, plans, LocalLauncher(), execution.allow_unsafe)
+        launcher = LocalLauncher() if job_index() is None else PodLauncher()
+        return IndexedEngine(workers, threads, _plans(storage), launcher, execution.allow_unsafe)
     return LocalEngine(
         workers,
         threads,
         joins_on_spark=execution.engine == "spark",
         allow_unsafe=execution.allow_unsafe,
     )
+
+
+def _plans(storage: Storage) -> Storage:
+    """Where an indexed engine of a step hands its work over."""
+    return open_storage(str(storage.scratch())).child(PLANS_NAME)
 
 
 def _committed_files(writer: ArtifactWriter) -> tuple[FileEntry, ...]:

@@ -143,7 +143,7 @@ class LocalLauncher:
     @contextlib.contextmanager
     def launch(self, plan_uri: str, num_indexes: int) -> Iterator[Indexes]:
         """Start the indexes of a plan, see `Launcher`."""
-        indexes = _LocalIndexes(plan_uri, num_indexes)
+        indexes = LocalIndexes(plan_uri, range(num_indexes))
         try:
             yield indexes
             indexes.wait()
@@ -151,30 +151,32 @@ class LocalLauncher:
             indexes.kill()
 
 
-class _LocalIndexes:
-    def __init__(self, plan_uri: str, num_indexes: int) -> None:
+class LocalIndexes:
+    """Some indexes of a plan as processes of this machine."""
+
+    def __init__(self, plan_uri: str, indexes: Sequence[int]) -> None:
         self._plan_uri = plan_uri
-        self._restarts = [0] * num_indexes
-        self._processes = [self._start(index) for index in range(num_indexes)]
+        self._restarts = dict.fromkeys(indexes, 0)
+        self._processes = {index: self._start(index) for index in indexes}
 
     def tend(self) -> bool:
         """Start again what was killed, see `Indexes`."""
-        for index, process in enumerate(self._processes):
+        for index, process in self._processes.items():
             code = process.poll()
             if code not in (None, 0, EXIT_WORK_FAILED):
                 self._restart(index, code)
-        return any(process.poll() is None for process in self._processes)
+        return any(process.poll() is None for process in self._processes.values())
 
     def wait(self) -> None:
         """Let the indexes end by themselves."""
         deadline = time.monotonic() + GRACE_S
-        for process in self._processes:
+        for process in self._processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
 
     def kill(self) -> None:
         """End every index."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.kill()
             process.wait()
 

@@ -71,6 +71,14 @@ class Step:
     observed: bool = False
     """Whether the room's `observation.py` adds what it sees of its source to the identity."""
 
+    estimates: bool = False
+    """Whether the room's `estimate.py` says what a run would cost before it asks anything: the
+    flag `--dry-run`."""
+
+    presets: tuple[str, ...] = ()
+    """Published configs that the flag `--preset` begins with; functions of the room's
+    `presets.py`."""
+
     names_parents: bool = False
     """Whether the output names its parents' keys and configs, so that their keys enter its key:
     parents of other configs can have equal digests."""
@@ -99,6 +107,22 @@ class Step:
             return {}
         observation: dict[str, Any] = self._load("observation", "observe")(config)
         return observation
+
+    def preset(self, name: str) -> Config:
+        """A published config.
+
+        Raises:
+            ConfigError: there is none; the nearest is named.
+        """
+        if name not in self.presets:
+            raise unknown_name("preset", name, {*self.presets}, f"codekiln {self.name}")
+        config: Config = self._load("presets", name.replace("-", "_"))()
+        return config
+
+    def estimate(self, config: Config) -> str:
+        """What a run would cost, in a few lines."""
+        text: str = self._load("estimate", "estimate")(config)
+        return text
 
     def _load(self, module: str, name: str) -> Any:
         try:
