@@ -15,7 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from torch.nn.attention.flex_attention import BlockMask
+
 from components.model.config import ModelConfig
+from components.model.flex import attend_flex, window_mask
 from components.model.names import AttentionKind, attention_kinds
 
 UNSCALED = 1.0
@@ -75,6 +78,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.window = config.window if kind == "local" else None
+        self.flex_mask: BlockMask | None = None
         size = config.hidden_size
         self.k_proj = nn.Linear(size, size, bias=False)
         self.v_proj = nn.Linear(size, size, bias=False)
@@ -84,7 +88,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, layer: int, cache: KeyValueCache | None) -> Tensor:
         """[B, T, D] to [B, T, D]; what comes in is the normed residual stream."""
         q, k, v = (self._heads(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
-        if cache is None:
+        if cache is None and self.flex_mask and self.flex_mask.shape[-1] == x.shape[1]:
+            mixed = attend_flex(q, k, v, self.flex_mask)
+        elif cache is None:
             mixed = attend(q, k, v, self.window)
         else:
             past, end = cache.length, cache.length + x.shape[1]
@@ -262,6 +268,13 @@ class GptNeo(nn.Module):
         Sampling needs the last token's only: `logits(hidden(ids, cache)[:, -1])` is cheaper.
         """
         return self.logits(self.hidden(ids, cache))
+
+    def use_flex(self, tokens: int, device: torch.device) -> None:
+        """Let local layers attend to sequences of this many tokens by torch's flex kernel."""
+        for block in self.transformer.h:
+            attention = block.attn.attention
+            if attention.window is not None and attention.window < tokens:
+                attention.flex_mask = window_mask(tokens, attention.window, device)
 
     @property
     def output_weight(self) -> Tensor:
