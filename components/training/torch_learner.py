@@ -14,13 +14,14 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from components.artifacts.errors import ConfigError
 from components.model.config import ModelConfig
 from components.model.initialization import model_of_arrays
 from components.model.neo import GptNeo
 from components.model.tensors import Tensors
 from components.training.blocks import Batch, Tokens
 from components.training.config import TrainingConfig
-from components.training.launch import Alone, Group, Launch, check_batch
+from components.training.launch import FSDP_VARIABLE, Alone, Group, Launch, check_batch
 from components.training.learner import Nats, out_of_memory
 from components.training.loss import next_token_loss, next_token_nats
 from components.training.optimizer import Optimizer
@@ -63,6 +64,11 @@ class TorchLearner:
         """
         launch = Launch.read("torch")
         check_batch(config.batch_size, launch.size)
+        if config.optimizer == "adafactor" and launch.fsdp > 1:
+            raise ConfigError(
+                f"expected {FSDP_VARIABLE} 1 for adafactor in torch, whose Adafactor cannot work on "
+                f"shared weights, got {launch.fsdp}: take adamw, muon, or backend jax"
+            )
         self.device = training_device(launch)
         self.group: Group = TorchGroup(launch, self.device) if launch.size > 1 else Alone()
         self.num_devices = launch.size

@@ -1,0 +1,161 @@
+"""JAX computes what torch computes: logits, losses, updates; on one device and on eight, and again."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.launched_learner import SHAPE, check_like_one, run_launched, small_learner, train
+
+# Compiling small models takes longer than running them: no optimisation, and once a session.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+
+import jax
+
+from components.artifacts.errors import ConfigError
+from components.model import neo_jax
+from components.model.config import ModelConfig
+from components.model.exchange import read_tensors, spell_folder
+from components.model.initialization import model_of_arrays
+from components.model.splash import splash_attention
+from components.model.tensors import Tensors, initial_tensors
+from components.model.tree import from_tree, to_tree
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Compiled functions, kept for this file; the variables that let other processes read them."""
+    variables = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("jax")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    jax.config.update("jax_compilation_cache_dir", variables["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    yield variables
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+def randomised(config: ModelConfig, seed: int = 3) -> Tensors:
+    """Weights whose biases and norms matter."""
+    random = np.random.default_rng(seed)
+    return {
+        name: array + random.standard_normal(array.shape, dtype=np.float32) * np.float32(0.1)
+        for name, array in initial_tensors(config, seed).items()
+    }
+
+
+def test_a_tree_gives_the_weights_back_bit_by_bit_and_so_does_the_folder(tmp_path: Path) -> None:
+    """Hugging Face -> JAX -> Hugging Face."""
+    tensors = randomised(SHAPE)
+    for name, data in spell_folder(SHAPE, tensors, bos_id=0, eos_id=0).items():
+        (tmp_path / name).write_bytes(data)
+    config, read = read_tensors(tmp_path)
+    assert config == SHAPE
+    tree = jax.tree.map(jax.numpy.asarray, to_tree(read))
+    back = spell_folder(SHAPE, from_tree(tree), bos_id=0, eos_id=0)
+    assert back["model.safetensors"] == (tmp_path / "model.safetensors").read_bytes()
+    assert set(from_tree(tree)) == set(tensors)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("length", [7, 16, 21])
+def test_logits_are_those_of_torch_within_and_past_the_window(layers: int, length: int) -> None:
+    import torch
+
+    config = ModelConfig.from_json({**SHAPE.to_json(), "num_layers": layers})
+    tensors = randomised(config)
+    ids = np.random.default_rng(0).integers(0, 64, (2, length))
+    with torch.no_grad():
+        wanted = model_of_arrays(config, tensors)(torch.from_numpy(ids)).numpy()
+    assert np.abs(neo_jax.logits(to_tree(tensors), ids, config) - wanted).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("window", [128, None])
+def test_the_splash_kernel_attends_as_the_model_does(window: int | None) -> None:
+    """In interpret mode, with the shapes of a TPU: head size 64, a window of whole blocks."""
+    random = np.random.default_rng(0)
+    q, k, v = random.standard_normal((3, 2, 256, 2, 64), dtype=np.float32) * 0.5
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "fsdp"))
+    attend = splash_attention(mesh, ("data", "fsdp"), interpret=True)
+
+    def loss(attend: neo_jax.Attend) -> Any:
+        def mean(q: Any, k: Any, v: Any) -> Any:
+            return (attend(q, k, v, window) ** 2).mean()
+
+        return jax.jit(jax.value_and_grad(mean, argnums=(0, 1, 2)))(q, k, v)
+
+    (got, gradients), (wanted, others) = loss(attend), loss(neo_jax.attend_blocks)
+    assert abs(got - wanted) < TOLERANCE
+    for mine, theirs in zip(gradients, others, strict=True):
+        assert np.abs(mine - theirs).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adafactor"])
+def test_twenty_updates_have_the_losses_of_torch(optimizer: str) -> None:
+    """Accumulation, clipping, decay on matrices alone, tokens that are not learned."""
+    rate = 1e-2 if optimizer == "adafactor" else 1e-3
+    config = {"optimizer": optimizer, "learning_rate": rate}
+    rows = {
+        backend: np.array(train(small_learner(backend=backend, **config), range(20)))
+        for backend in ("torch", "jax")
+    }
+    assert rows["torch"][0, 0] - rows["torch"][-1, 0] > 0.3, "it must learn, or nothing is compared"
+    assert np.abs(rows["torch"] - rows["jax"])[:, 0].max() <= 5e-6
+
+
+@pytest.mark.parametrize("fault", [{"beta2": 0.999}, {"weight_decay": 0.0}])
+def test_the_comparison_sees_another_optimizer(fault: dict[str, float]) -> None:
+    rows = [
+        np.array(train(small_learner(backend="jax", **change), range(20)))[:, 0]
+        for change in ({}, fault)
+    ]
+    assert np.abs(rows[0] - rows[1]).max() > 10 * 5e-6
+
+
+def test_bfloat16_is_near_float32() -> None:
+    exact = train(small_learner(backend="jax"), range(6))
+    rough = train(small_learner(backend="jax", dtype="bfloat16"), range(6))
+    assert exact != rough
+    assert np.abs(np.array(exact) - np.array(rough))[:, 0].max() < 2e-2
+
+
+def test_a_resumed_learner_goes_on_bit_by_bit(tmp_path: Path) -> None:
+    learner = small_learner(backend="jax", optimizer="muon")
+    train(learner, range(3))
+    learner.write(tmp_path)
+    resumed = small_learner(seed=1, backend="jax", optimizer="muon")
+    resumed.read(tmp_path)
+    assert train(learner, range(3, 6)) == train(resumed, range(3, 6))
+    ours, theirs = learner.tensors(), resumed.tensors()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+EIGHT: tuple[dict[str, Any], ...] = (
+    {"backend": "jax"},
+    {"backend": "jax", "FSDP": 8},
+    {"backend": "jax", "FSDP": 4},
+)
+"""Eight copies; eight shares of one copy; two copies of four shares each."""
+
+
+def test_eight_devices_learn_as_one_does_and_one_goes_on_from_them(
+    tmp_path: Path, cache: dict[str, str]
+) -> None:
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    run_launched([sys.executable], tmp_path, {"XLA_FLAGS": flags, **cache}, EIGHT)
+    for number, config in enumerate(EIGHT):
+        check_like_one(tmp_path, number, 8, config)
+
+
+def test_devices_that_do_not_divide_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEKILN_FSDP", "3")
+    with pytest.raises(ConfigError, match="CODEKILN_FSDP to divide the 1 devices, got 3"):
+        small_learner(backend="jax")
