@@ -33,6 +33,8 @@ codekiln: public source code in, a trained and measured code language model out
                                     run a recipe on this machine
   codekiln compile [RECIPE ...] --out DIR
                                     write Kubeflow's IR and the objects for kubectl apply
+  codekiln compare RECIPE ... [--scale tiny] [--seeds 3]
+                                    train as recipes do, on one corpus at the same tokens
   codekiln recipes                  what can be run
   codekiln runs                     what was run, and where it lies
   codekiln dedup-query FILE ... --documents DIR
@@ -61,13 +63,14 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "run": _run,
         "compile": _compile,
+        "compare": _compare,
         "recipes": _recipes,
         "runs": _runs,
         "dedup-query": _dedup_query,
         "data": _data,
     }
     if name in commands:
-        return _run_command(commands[name], rest, prints=name not in ("run", "compile"))
+        return _run_command(commands[name], rest, prints=name not in ("run", "compile", "compare"))
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
     return run_step_command(find_step(name), rest)
@@ -207,10 +210,16 @@ def _compile(argv: Sequence[str]) -> int:
     return 0
 
 
+def _compare(argv: Sequence[str]) -> int:
+    from pipelines.comparing import run_compare
+
+    return run_compare(argv)
+
+
 def _recipes(argv: Sequence[str]) -> int:
     OneLineParser(prog="codekiln recipes", description="List the recipes.").parse_known(argv)
     for name in recipe_names():
-        sys.stdout.write(f"{name:<18} {find_recipe(name).summary}\n")
+        sys.stdout.write(f"{name:<22} {find_recipe(name).summary}\n")
     return 0
 
 

@@ -32,6 +32,7 @@ from components.training.jax_loss import summed_nats, token_nats
 from components.training.jax_optimizer import JaxOptimizer, OptimizerState
 from components.training.launch import Alone, Group, Launch, check_batch
 from components.training.learner import Nats, out_of_memory
+from components.training.memory import check_memory
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 MEMORY_ERROR = "RESOURCE_EXHAUSTED"
@@ -55,6 +56,10 @@ class JaxLearner:
         self.num_devices = self.mesh.size
         check_batch(config.batch_size, self.num_devices)
         self._config, self._shape = config, shape
+        held = self.mesh.local_devices[0].memory_stats() or {}
+        if "bytes_limit" in held:
+            limit = int(held["bytes_limit"])
+            check_memory(config, shape, self.num_devices, launch.fsdp, limit)
         tree = to_tree(tensors)
         self._lies = {
             name: weight_sharding(self.mesh, name, array.shape) for name, array in tree.items()

@@ -24,6 +24,7 @@ from components.training.config import TrainingConfig
 from components.training.launch import FSDP_VARIABLE, Alone, Group, Launch, check_batch
 from components.training.learner import Nats, out_of_memory
 from components.training.loss import next_token_loss, next_token_nats
+from components.training.memory import check_memory
 from components.training.optimizer import Optimizer
 from components.training.torch_group import TorchGroup, gradients_shared, spread, training_device
 
@@ -73,6 +74,9 @@ class TorchLearner:
         self.group: Group = TorchGroup(launch, self.device) if launch.size > 1 else Alone()
         self.num_devices = launch.size
         self._config = config
+        if self.device.type == "cuda":
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            check_memory(config, shape, launch.size, launch.fsdp, total)
         self.model = model_of_arrays(shape, tensors).to(self.device)
         if config.compile_model:
             self._compile(config.model.context_length)
