@@ -2,11 +2,11 @@
 
     python -m benchmarks.train [--sizes 6x256 125m] [--rounds 3] [--steps 2] [--no-compile]
 
-Sides: transformers' GPT-Neo in a plain loop, in float32 and in bfloat16 autocast, eager and compiled;
-transformers' Trainer as its users run it; codekiln's learner in the same four ways. All share the
-same weights, take the same batch and make the same AdamW step with clipping; their first losses must
-agree, or nothing is printed. A round takes every side once: a step that is not timed, then some that
-are. Speed is tokens per wall second of the median step.
+Sides: transformers' GPT-Neo in a plain loop, in float32 and in bfloat16 autocast, eager and
+compiled; transformers' Trainer as its users run it; codekiln's learner in the same four ways. All
+share the same weights, take the same batch and make the same AdamW step with clipping; their first
+losses must agree, or nothing is printed. A round takes every side once: a step that is not timed,
+then some that are. Speed is tokens per wall second of the median step.
 
 Keys of the last line, for 6x256 (vocabulary 8,192) and, with `_125m`, for 12x768 (32,000):
     ratio_hf_fp32          our best over its float32 loop, eager, which is its default
@@ -15,7 +15,7 @@ Keys of the last line, for 6x256 (vocabulary 8,192) and, with `_125m`, for 12x76
     ratio_hf_trainer       our best over the Trainer at its best
     mfu                    on a GPU: model FLOPs of our best at 125m over the device's peak
 
-On a GPU batches are larger, and the published sizes follow, ours alone, with the memory that they took.
+On a GPU batches are larger, and the published sizes follow, ours alone, with the memory they took.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def our_side(
 
 
 def their_model(shape: ModelConfig, tensors: Tensors) -> Any:
-    """transformers' GPT-Neo around the same weights."""
+    """Transformers' GPT-Neo around the same weights."""
     config = transformers.GPTNeoConfig(
         vocab_size=shape.vocabulary_size,
         max_position_embeddings=shape.context_length,
@@ -126,7 +126,7 @@ def their_model(shape: ModelConfig, tensors: Tensors) -> Any:
             model.get_submodule(name).register_buffer(key, buffer, persistent=False)
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
-    return model.to(DEVICE).train()
+    return model.to(DEVICE).train()  # type: ignore[arg-type]  # a decorated method
 
 
 def their_groups(model: Any) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ def their_side(
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=dtype == "bf16"):
             logits = run(input_ids=inputs).logits
             loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -1,8 +1,8 @@
 """`codekiln compare RECIPE ...`: the recipes' ways to train, on one corpus, model and token count.
 
-What is compared is how recipes train: optimizer, rates, schedule, initial weights, clipping. Corpus,
-tokenizer, shape of the model and the number of tokens are those of the scale, so that a difference
-in bits per byte has one cause. Steps of a schedule keep their share of the run.
+What is compared is how recipes train: optimizer, rates, schedule, initial weights, clipping.
+Corpus, tokenizer, shape of the model and the number of tokens are those of the scale, so that a
+difference in bits per byte has one cause. Steps of a schedule keep their share of the run.
 """
 
 import dataclasses
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.artifacts.errors import ConfigError, StepFailedError
+from components.artifacts.manifest import LOCATION_NAME
 from components.stage.command import OneLineParser, add_config_flags, read_config_flags, say
-from components.stage.execution import LOCATION_NAME, METRICS_NAME, Execution
+from components.stage.execution import METRICS_NAME, Execution
 from components.training.config import ScheduleConfig, TrainingConfig
 from pipelines.processes import run_process
 from pipelines.recipes import Recipe, find_recipe
@@ -179,8 +180,10 @@ def _run_step(
             *(f"--{name}={place}" for name, place in inputs.items()),
             f"--output={output}",
             f"--config={path}",
-            *(f"--{name}={str(value).lower() if value in (True, False) else value}"
-              for name, value in where.items()),
+            *(
+                f"--{name}={str(value).lower() if value in (True, False) else value}"
+                for name, value in where.items()
+            ),
         ]
     )
     if code or not (output / LOCATION_NAME).is_file():

@@ -293,7 +293,7 @@ def pycodegpt_110m() -> Recipe:
 
 
 def kiln_110m() -> Recipe:
-    """Ours at PyCodeGPT's size: the best known choice at every step, for half an hour of one H200."""
+    """Ours at PyCodeGPT's size: the best known choice at every step, half an hour of one H200."""
     return Recipe(
         name="kiln_110m",
         summary="ours: 110M parameters, 32K vocabulary, Muon, 0.7 billion tokens",

@@ -1,20 +1,12 @@
-"""JAX computes what torch computes: logits, losses, updates; on one device and on eight, and again."""
+"""JAX computes what torch computes: logits, losses, updates; on one device and on eight."""
 
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
-
-from tests.launched_learner import SHAPE, check_like_one, run_launched, small_learner, train
-
-# Compiling small models takes longer than running them: no optimisation, and once a session.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-
-import jax
 
 from components.artifacts.errors import ConfigError
 from components.model import neo_jax
@@ -24,23 +16,10 @@ from components.model.initialization import model_of_arrays
 from components.model.splash import splash_attention
 from components.model.tensors import Tensors, initial_tensors
 from components.model.tree import from_tree, to_tree
+from tests.launched_learner import SHAPE, check_like_one, run_launched, small_learner, train
 
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Compiled functions, kept for this file; the variables that let other processes read them."""
-    variables = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("jax")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-    }
-    jax.config.update("jax_compilation_cache_dir", variables["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    yield variables
-    jax.config.update("jax_compilation_cache_dir", None)
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def randomised(config: ModelConfig, seed: int = 3) -> Tensors:
@@ -147,15 +126,17 @@ EIGHT: tuple[dict[str, Any], ...] = (
 
 
 def test_eight_devices_learn_as_one_does_and_one_goes_on_from_them(
-    tmp_path: Path, cache: dict[str, str]
+    tmp_path: Path, compiled_once: dict[str, str]
 ) -> None:
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-    run_launched([sys.executable], tmp_path, {"XLA_FLAGS": flags, **cache}, EIGHT)
+    flags = f"{compiled_once['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    run_launched([sys.executable], tmp_path, {**compiled_once, "XLA_FLAGS": flags}, EIGHT)
     for number, config in enumerate(EIGHT):
         check_like_one(tmp_path, number, 8, config)
 
 
-def test_devices_that_do_not_divide_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_that_do_not_divide_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CODEKILN_FSDP", "3")
     with pytest.raises(ConfigError, match="CODEKILN_FSDP to divide the 1 devices, got 3"):
         small_learner(backend="jax")

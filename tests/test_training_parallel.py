@@ -71,7 +71,13 @@ def test_the_step_under_torchrun_publishes_once_and_is_found_by_one_process(
     assert not list((tmp_path / "two").rglob("checkpoint.json")), "the scratch folder is gone"
 
 
-TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "9"}
+TORCHRUN = {
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "MASTER_ADDR": "a",
+    "MASTER_PORT": "9",
+}
 JAX = {"JAX_PROCESS_ID": "1", "JAX_NUM_PROCESSES": "2", "JAX_COORDINATOR_ADDRESS": "b:8476"}
 
 

@@ -1,7 +1,7 @@
 """Accelerators of Google Kubernetes Engine: what a pod asks for to get them.
 
-Node labels and shapes as in GKE's documentation and xpk's `system_characteristics.py` (2026-06). The
-product of a topology is the number of chips: a sum that is wrong leaves pods pending for ever.
+Node labels and shapes as in GKE's documentation and xpk's `system_characteristics.py` (2026-06).
+The product of a topology is the number of chips: a wrong sum leaves pods pending for ever.
 """
 
 import math

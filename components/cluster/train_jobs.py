@@ -1,4 +1,4 @@
-"""The TrainJob of Kubeflow Trainer v2 that makes a model. Builders alone: dicts as the API takes them.
+"""The TrainJob of Kubeflow Trainer v2 that makes a model. Builders alone: dicts for the API.
 
     torch   `torchrun` on GPUs: the runtime says node ranks and the first node's address (PET_*)
     JAX     a process a TPU machine: the runtime says JAX_PROCESS_ID, JAX_NUM_PROCESSES and

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
 from torch.nn.attention.flex_attention import BlockMask
 
 from components.model.config import ModelConfig
@@ -272,6 +271,7 @@ class GptNeo(nn.Module):
     def use_flex(self, tokens: int, device: torch.device) -> None:
         """Let local layers attend to sequences of this many tokens by torch's flex kernel."""
         for block in self.transformer.h:
+            assert isinstance(block, Block)
             attention = block.attn.attention
             if attention.window is not None and attention.window < tokens:
                 attention.flex_mask = window_mask(tokens, attention.window, device)

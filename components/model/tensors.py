@@ -1,4 +1,4 @@
-"""Random weights in numpy, the same on every machine and in every framework for a seed and a shape."""
+"""Random weights in numpy, the same on every machine and in every framework."""
 
 import zlib
 

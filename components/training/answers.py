@@ -1,7 +1,7 @@
 """Learn from answers alone: which tokens of a document stand behind a marker.
 
-As in the fine-tuning on APPS (Hendrycks et al. 2021) of GPT-Code-Clippy: a document is a question, the
-marker `\\nANSWER:\\n`, and an answer. The question is read and no loss is taken of it.
+As in GPT-Code-Clippy's fine-tuning on APPS (Hendrycks et al. 2021): a document is a question, the
+line `ANSWER:`, and an answer. The question is read and no loss is taken of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ Positions = npt.NDArray[np.int64]
 def learned_tokens(shards: Sequence[TokenShard], codec: TextCodec, marker: str) -> list[Mask]:
     """For each shard, which of its tokens are learned: those that begin behind the marker.
 
-    The marker is looked for in the bytes that tokens spell, so it may be cut into tokens in any way.
-    A token that spells the marker's end and more belongs to the question. A document's EOS is
-    learned where its answer is; a document without a marker is not learned at all.
+    The marker is looked for in the bytes that tokens spell, however it is cut into tokens. A token
+    that spells the marker's end and more belongs to the question. A document's EOS is learned where
+    its answer is; a document without a marker is not learned at all.
 
     Raises:
         ArtifactError: a tokenizer that is not byte-level, or no document with a marker.
@@ -42,8 +42,8 @@ def learned_tokens(shards: Sequence[TokenShard], codec: TextCodec, marker: str) 
         masks.append(mask)
     if not any(mask.any() for mask in masks):
         raise ArtifactError(
-            f"expected documents with the answer_marker {marker!r}, got none in {len(shards)} token "
-            "shards: give the text that stands before the answers, or leave it empty"
+            f"expected documents with the answer_marker {marker!r}, got none in {len(shards)} "
+            "token shards: give the text that stands before the answers, or leave it empty"
         )
     return masks
 

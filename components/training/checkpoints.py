@@ -1,9 +1,9 @@
 """Checkpoints of an unfinished run: written whole or not at all, and checked when read.
 
-They live in the step's scratch folder and go with it when the model is published. A checkpoint is a
-folder named by its step, with what the backend wrote and `checkpoint.json`, which says the step, the
-history and every file's hash. It is written under another name and renamed when all of it is on the
-disk: a run that is killed meanwhile leaves the one before.
+They live in the step's scratch folder and go with it when the model is published. A checkpoint is
+a folder named by its step, with what the backend wrote and `checkpoint.json`, which says the step,
+the history and every file's hash. It is written under another name and renamed when all of it is on
+the disk: a run that is killed meanwhile leaves the one before.
 
 All processes of a launch write into the same folder, each its own files; rank 0 renames.
 """

@@ -65,16 +65,14 @@ class JaxLearner:
             name: weight_sharding(self.mesh, name, array.shape) for name, array in tree.items()
         }
         self._tree: Tree = {
-            name: jax.make_array_from_callback(
-                array.shape, self._lies[name], lambda index, array=array: array[index]
-            )
+            name: jax.make_array_from_callback(array.shape, self._lies[name], array.__getitem__)
             for name, array in tree.items()
         }
         self._optimizer = JaxOptimizer(config, list(tree))
         self._state_lies = self._place_state()
-        self._state: OptimizerState = jax.jit(
-            self._optimizer.init, out_shardings=self._state_lies
-        )(self._tree)
+        self._state: OptimizerState = jax.jit(self._optimizer.init, out_shardings=self._state_lies)(
+            self._tree
+        )
         self._gradients: Tree | None = None
         self._compile()
 

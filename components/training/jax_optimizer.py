@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -20,7 +21,7 @@ from components.training.newton_schulz import NEWTON_SCHULZ
 
 Tree = Mapping[str, Array]
 
-SMALL = float(jnp.finfo(jnp.float32).eps)
+SMALL = float(np.finfo(np.float32).eps)
 """What torch's Adafactor keeps its second moments above."""
 
 SCALE_FLOOR = 1e-3
@@ -176,8 +177,9 @@ def _adafactor(
 
 def _no_variance(name: str, weights: Array) -> tuple[Array, ...]:
     """Zeros for rows and columns of matrices, for every number of the rest."""
-    layers, shape = (weights.shape[:1], weights.shape[1:]) if name.startswith(STACKED) else (
-        (), weights.shape)
+    layers, shape = (
+        (weights.shape[:1], weights.shape[1:]) if name.startswith(STACKED) else ((), weights.shape)
+    )
     if len(shape) == 2:
         return jnp.zeros(layers + shape[:1]), jnp.zeros(layers + shape[1:])
     return (jnp.zeros_like(weights),)

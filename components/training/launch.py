@@ -2,13 +2,13 @@
 
     torchrun     RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT
     JAX          JAX_PROCESS_ID, JAX_NUM_PROCESSES, JAX_COORDINATOR_ADDRESS (host:port)
-    codekiln     CODEKILN_FSDP      devices that share one copy of the weights; the others are copies
-                 CODEKILN_KEY       the key that the launcher expects: another config or code is refused
+    codekiln     CODEKILN_FSDP   devices that share one copy of the weights
+                 CODEKILN_KEY    the key that the launcher expects: another config is refused
                  CODEKILN_TENSORBOARD, CODEKILN_WANDB_PROJECT   where records go besides
 
 Data root, config and inputs come by the command, the same in every process. What a launch leaves:
-the artifact under its key in the data root, its manifest written last by rank 0; the exit code 0, or
-143 after SIGTERM with a checkpoint to go on from, or 1 or 2 with the error in one line.
+the artifact under its key in the data root, its manifest written last by rank 0; the exit code 0,
+or 143 after SIGTERM with a checkpoint to go on from, or 1 or 2 with the error in one line.
 """
 
 import os
@@ -119,7 +119,7 @@ class Group(Protocol):
         """How many there are."""
 
     def gather(self, value: Any) -> list[Any]:
-        """The JSON values of all processes, in the order of their ranks; all wait for each other."""
+        """The JSON values of all processes, by rank; all wait for each other."""
 
 
 class Alone:

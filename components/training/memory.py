@@ -60,7 +60,7 @@ def activation_bytes(shape: ModelConfig, blocks: int, tokens: int, dtype: str) -
     """What one pass of a device keeps: fused attention, no recomputation.
 
     A layer keeps, in numbers a token: the residual twice (float32), two normed inputs, queries,
-    keys, values, the mixed heads (each D), and the feed-forward before and after its GELU (4 D each).
+    keys, values, the mixed heads (D each), and the feed-forward before and after GELU (4 D each).
     """
     narrow = 2 if dtype == "bfloat16" else FLOAT32
     layer = 2 * FLOAT32 + (2 + 4 + 8) * narrow

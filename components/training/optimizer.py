@@ -1,4 +1,4 @@
-"""The optimizers of a run in torch: AdamW, Adafactor, or Muon for block matrices and AdamW elsewhere."""
+"""The optimizers of a run in torch: AdamW, Adafactor, or Muon with AdamW beside it."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -5,10 +5,11 @@ scratch folder. TensorBoard and Weights & Biases get them besides where the envi
 key of the latter is read by its own library from WANDB_API_KEY or its login file.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +56,9 @@ class Tracker(Protocol):
         """The run has ended."""
 
 
-def trackers(scratch: Path, name: str, config: Mapping[str, Any]) -> list[Tracker]:
-    """Those that the environment asks for, and the file of JSON lines.
+@contextlib.contextmanager
+def trackers(scratch: Path, name: str, config: Mapping[str, Any]) -> Iterator[list[Tracker]]:
+    """Those that the environment asks for, and the file of JSON lines, until the run has ended.
 
     Args:
         scratch: the step's scratch folder.
@@ -66,12 +68,19 @@ def trackers(scratch: Path, name: str, config: Mapping[str, Any]) -> list[Tracke
     Raises:
         MissingExtraError: the library of one is not installed.
     """
-    found: list[Tracker] = [JsonLines(scratch / RECORDS_NAME)]
-    if folder := os.environ.get(TENSORBOARD_VARIABLE):
-        found.append(TensorBoard(Path(folder) / name))
-    if project := os.environ.get(WANDB_VARIABLE):
-        found.append(WeightsAndBiases(project, name, config))
-    return found
+    with contextlib.ExitStack() as stack:
+        found: list[Tracker] = []
+
+        def add(tracker: Tracker) -> None:
+            stack.callback(tracker.close)
+            found.append(tracker)
+
+        add(JsonLines(scratch / RECORDS_NAME))
+        if folder := os.environ.get(TENSORBOARD_VARIABLE):
+            add(TensorBoard(Path(folder) / name))
+        if project := os.environ.get(WANDB_VARIABLE):
+            add(WeightsAndBiases(project, name, config))
+        yield found
 
 
 class JsonLines:

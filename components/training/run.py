@@ -20,9 +20,10 @@ from components.stage.step import Report
 from components.training.answers import learned_tokens
 from components.training.blocks import BlockStream
 from components.training.config import TrainingConfig
+from components.training.launch import Group
 from components.training.learner import make_learner
 from components.training.page import group_head, group_rows, report_page
-from components.training.records import History, trackers
+from components.training.records import History, Tracker, trackers
 from components.training.schedule import tokens_before
 from components.training.start import Vocabulary, read_vocabulary, starting_weights
 from components.training.trainer import Trainer
@@ -52,7 +53,7 @@ def run(
 
     Raises:
         ArtifactError: tokens of another tokenizer, too few of them, or nothing held out.
-        ConfigError: a model that does not fit the vocabulary, the pretrained weights or the devices.
+        ConfigError: a model that does not fit the vocabulary, pretrained weights or devices.
         StepFailedError: the loss is not a number any more, or the memory is too small.
         TerminatedError: SIGTERM came; a checkpoint is saved.
     """
@@ -101,14 +102,10 @@ def train(
     with _reproducible(config, threads):
         shape, tensors = starting_weights(config, vocabulary)
         learner = make_learner(config, shape, tensors)
-        told = trackers(scratch, name, config.to_json()) if learner.group.rank == 0 else []
-        try:
+        with _told(learner.group, scratch, name, config) as told:
             trainer = Trainer(config, shape, learner, stream, held_out, scratch, told)
             trainer.train()
             nats = trainer.finish()
-        finally:
-            for tracker in told:
-                tracker.close()
         return Trained(
             shape=shape,
             tensors=learner.tensors(),
@@ -128,6 +125,15 @@ def _stream(
         codec = TextCodec.from_artifact(tokenizer)
         learned = learned_tokens(shards, codec, config.answer_marker)
     return BlockStream(shards, config.model.context_length, learned, vocabulary.size)
+
+
+def _told(
+    group: Group, scratch: Path, name: str, config: TrainingConfig
+) -> contextlib.AbstractContextManager[list[Tracker]]:
+    """Who is told of the run: by the first process alone."""
+    if group.rank > 0:
+        return contextlib.nullcontext([])
+    return trackers(scratch, name, config.to_json())
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -67,8 +68,8 @@ class TorchLearner:
         check_batch(config.batch_size, launch.size)
         if config.optimizer == "adafactor" and launch.fsdp > 1:
             raise ConfigError(
-                f"expected {FSDP_VARIABLE} 1 for adafactor in torch, whose Adafactor cannot work on "
-                f"shared weights, got {launch.fsdp}: take adamw, muon, or backend jax"
+                f"expected {FSDP_VARIABLE} 1 for adafactor in torch, whose Adafactor cannot work "
+                f"on shared weights, got {launch.fsdp}: take adamw, muon, or backend jax"
             )
         self.device = training_device(launch)
         self.group: Group = TorchGroup(launch, self.device) if launch.size > 1 else Alone()
@@ -157,10 +158,10 @@ class TorchLearner:
         return all(self.group.gather(own))
 
     def write(self, folder: Path) -> None:
-        """Write this process' part of weights and optimizer, as torch.distributed.checkpoint does."""
+        """Write this process' part of weights and optimizer, by torch.distributed.checkpoint."""
         with _quiet():
             model, optimizer = get_state_dict(self._predictor, self._optimizer.parts)
-            dcp.save(
+            save(
                 {"model": model, "optimizer": optimizer},
                 checkpoint_id=folder,
                 no_dist=self.group.size == 1,
@@ -171,7 +172,7 @@ class TorchLearner:
         with _quiet():
             model, optimizer = get_state_dict(self._predictor, self._optimizer.parts)
             state: dict[str, Any] = {"model": model, "optimizer": optimizer}
-            dcp.load(state, checkpoint_id=folder, no_dist=self.group.size == 1)
+            load(state, checkpoint_id=folder, no_dist=self.group.size == 1)
             set_state_dict(
                 self._predictor,
                 self._optimizer.parts,

@@ -1,4 +1,4 @@
-"""The loop: batches, losses, updates, records, checkpoints. Which backend computes, it does not know."""
+"""The loop: batches, losses, updates, records, checkpoints; whatever backend computes."""
 
 import logging
 import math
@@ -60,7 +60,7 @@ class Trainer:
         self._held_out = held_out
         self._sample = held_out.sample(config.validation_tokens)
         self._checkpoints = Checkpoints(scratch, learner.group, config.save_total_limit)
-        self._trackers = trackers if learner.group.rank == 0 else ()
+        self._trackers = trackers
         self._termination = Termination()
         self._validation: float | None = None
         self._step = 0
@@ -212,8 +212,8 @@ class Trainer:
         shard, place = self._stream.locate(int(starts[0]))
         return StepFailedError(
             f"expected {what} after {self._step} steps, in the batch whose first block begins at "
-            f"training token {starts[0]} (token {place} of shard {shard}): the last good checkpoint "
-            "is kept; lower learning_rate or set gradient_clip"
+            f"training token {starts[0]} (token {place} of shard {shard}): the last good "
+            "checkpoint is kept; lower learning_rate or set gradient_clip"
         )
 
 
