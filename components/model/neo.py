@@ -139,24 +139,30 @@ def causal_mask(queries: int, keys: int, window: int | None, device: torch.devic
 
 
 def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """Exact sliding window: queries of block n see keys of blocks n - 1 and n."""
-    blocks = q.shape[2] // window
+    """Exact sliding window: queries of block n see keys of blocks n - 1 and n.
+
+    The T / W blocks of a row become rows of the batch: the fused kernels take four dimensions, and
+    with five torch multiplies matrices one by one.
+    """
+    batch, heads, tokens, size = q.shape
+    blocks = tokens // window
     mask = causal_mask(window, 2 * window, window, q.device).repeat(blocks, 1, 1)
     mask[0, :, :window] = False  # nothing lies before the first block
+    own, keys, values = (x.reshape(batch, heads, blocks, window, size) for x in (q, k, v))
     mixed = F.scaled_dot_product_attention(
-        q.reshape(*q.shape[:2], blocks, window, -1),
-        _with_previous_block(k, window),
-        _with_previous_block(v, window),
-        attn_mask=mask,
+        own.transpose(1, 2).flatten(0, 1),
+        _with_previous_block(keys),
+        _with_previous_block(values),
+        attn_mask=mask[:, None].repeat(batch, 1, 1, 1),
         scale=UNSCALED,
     )
-    return mixed.flatten(2, 3)
+    return mixed.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)
 
 
-def _with_previous_block(x: Tensor, window: int) -> Tensor:
-    """[B, H, T, K] to [B, H, T / W, 2W, K]: each block behind the one before it."""
-    padded = F.pad(x, (0, 0, window, 0))
-    return padded.unfold(2, 2 * window, window).transpose(-1, -2)
+def _with_previous_block(x: Tensor) -> Tensor:
+    """[B, H, N, W, K] to [B * N, H, 2W, K]: each block behind the one before it."""
+    before = F.pad(x[:, :, :-1], (0, 0, 0, 0, 1, 0))
+    return torch.cat([before, x], dim=3).transpose(1, 2).flatten(0, 1)
 
 
 class Attention(nn.Module):
