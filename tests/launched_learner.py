@@ -2,9 +2,10 @@
 
     python -m tests.launched_learner FOLDER CONFIG ...
 
-For each CONFIG, a TrainingConfig as JSON and FSDP, how many devices share the weights, it trains
-from the same weights, writes a checkpoint's state into FOLDER/<number> and, on rank 0, losses and
-norms into FOLDER/<number>.json; for the last one, predictions and weights too.
+For each CONFIG, a TrainingConfig as JSON with FSDP, how many devices share the weights, and PASSES,
+how many an update has, it trains from the same weights, writes a checkpoint's state into
+FOLDER/<number> and, on rank 0, losses and norms into FOLDER/<number>.json; for the last one,
+predictions and weights too.
 """
 
 import json
@@ -48,11 +49,11 @@ def passes(step: int) -> list[Batch]:
     return found
 
 
-def train(learner: Learner, steps: range) -> list[tuple[float, float]]:
+def train(learner: Learner, steps: range, num_passes: int = 2) -> list[tuple[float, float]]:
     """Loss and gradient norm of each step."""
     rows = []
     for step in steps:
-        loss = learner.gradients(passes(step))
+        loss = learner.gradients(passes(step)[:num_passes])
         norm = learner.update(min(1.0, (step + 1) / 5), measure=True)
         assert norm is not None
         rows.append((loss, norm))
@@ -86,11 +87,12 @@ def run_launched(
 
 def check_like_one(folder: Path, number: int, devices: int, config: Mapping[str, Any]) -> None:
     """The run of that number has the losses of one device, and one device can go on from it."""
-    alone = {name: value for name, value in config.items() if name != "FSDP"}
+    alone = {name: value for name, value in config.items() if name not in ("FSDP", "PASSES")}
+    num_passes = config.get("PASSES", 2)
     report = json.loads((folder / f"{number}.json").read_text())
     assert report["devices"] == devices
     one = small_learner(**alone)
-    rows = np.array(train(one, range(STEPS)))
+    rows = np.array(train(one, range(STEPS), num_passes))
     assert np.abs(rows - np.array(report["rows"])).max() <= 5e-6
     if "nats" in report:
         nats = one.predict(*EVALUATED)
@@ -101,7 +103,8 @@ def check_like_one(folder: Path, number: int, devices: int, config: Mapping[str,
     resumed = small_learner(seed=1, **alone)
     resumed.read(folder / str(number))
     rest = range(STEPS, STEPS + 3)
-    assert np.abs(np.array(train(resumed, rest)) - np.array(train(one, rest))).max() <= 1e-5
+    again, whole = (np.array(train(each, rest, num_passes)) for each in (resumed, one))
+    assert np.abs(again - whole).max() <= 1e-5
 
 
 EVALUATED = (passes(99)[0].inputs[:5], passes(98)[0].inputs[:5])
@@ -114,15 +117,16 @@ def main() -> None:
     for number, text in enumerate(texts):
         changes = json.loads(text)
         os.environ["CODEKILN_FSDP"] = str(changes.pop("FSDP", 1))
+        num_passes = changes.pop("PASSES", 2)
         learner = small_learner(**changes)
-        report: dict[str, Any] = {"rows": train(learner, range(STEPS))}
+        report: dict[str, Any] = {"rows": train(learner, range(STEPS), num_passes)}
         report["devices"] = learner.num_devices
         path = folder / str(number)
         path.mkdir(exist_ok=True)
         learner.group.gather(None)
         learner.write(path)
-        assert learner.is_finite()
         if number + 1 == len(texts):
+            assert learner.is_finite()
             report["nats"] = learner.predict(*EVALUATED).tolist()
             tensors = learner.tensors()
             if learner.group.rank == 0:

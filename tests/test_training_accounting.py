@@ -10,7 +10,7 @@ from components.artifacts.errors import ConfigError
 from components.model.config import ModelConfig
 from components.model.initialization import initialize
 from components.model.names import count_parameters
-from components.model.sizes import GPT_NEO_VOCABULARY, SIZES, published_size
+from components.model.sizes import GPT_NEO_VOCABULARY, published_size
 from components.training.config import TrainingConfig
 from components.training.flops import (
     flops_per_token,
@@ -36,7 +36,7 @@ def test_the_published_sizes_have_their_published_parameters() -> None:
     wanted = {"125M": 125_198_592, "1.3B": 1_315_575_808, "2.7B": 2_651_307_520}
     for name, parameters in wanted.items():
         assert count_parameters(published(name)) == parameters
-    with pytest.raises(ConfigError, match="got '6B': one of 125M, 350M, 1.3B, 2.7B"):
+    with pytest.raises(ConfigError, match=r"got '6B': one of 125M, 350M, 1\.3B, 2\.7B"):
         published_size("6B")
 
 

@@ -1,5 +1,8 @@
 """JAX computes what torch computes: logits, losses, updates; on one device and on eight."""
 
+import concurrent.futures
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from components.artifacts.errors import ConfigError
+from components.artifacts.errors import ConfigError, MissingExtraError
 from components.model import neo_jax
 from components.model.config import ModelConfig
 from components.model.exchange import read_tensors, spell_folder
@@ -57,6 +60,22 @@ def test_logits_are_those_of_torch_within_and_past_the_window(layers: int, lengt
     assert np.abs(neo_jax.logits(to_tree(tensors), ids, config) - wanted).max() < TOLERANCE
 
 
+@pytest.mark.parametrize(("name", "value"), [("window", 24), ("UNSCALED", 16**-0.5)])
+def test_the_comparison_sees_a_wrong_window_and_a_scaled_attention(
+    name: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = randomised(SHAPE)
+    tree = to_tree(tensors)
+    ids = np.random.default_rng(0).integers(0, 64, (2, 16))
+    right = np.asarray(neo_jax.logits(tree, ids, SHAPE))
+    shape = SHAPE
+    if name == "window":
+        shape = ModelConfig.from_json({**SHAPE.to_json(), name: value})
+    else:
+        monkeypatch.setattr(neo_jax, name, value)
+    assert np.abs(neo_jax.logits(tree, ids, shape) - right).max() > 100 * TOLERANCE
+
+
 @pytest.mark.parametrize("window", [128, None])
 def test_the_splash_kernel_attends_as_the_model_does(window: int | None) -> None:
     """In interpret mode, with the shapes of a TPU: head size 64, a window of whole blocks."""
@@ -90,11 +109,10 @@ def test_twenty_updates_have_the_losses_of_torch(optimizer: str) -> None:
     assert np.abs(rows["torch"] - rows["jax"])[:, 0].max() <= 5e-6
 
 
-@pytest.mark.parametrize("fault", [{"beta2": 0.999}, {"weight_decay": 0.0}])
-def test_the_comparison_sees_another_optimizer(fault: dict[str, float]) -> None:
+def test_the_comparison_sees_another_optimizer() -> None:
     rows = [
         np.array(train(small_learner(backend="jax", **change), range(20)))[:, 0]
-        for change in ({}, fault)
+        for change in ({}, {"beta2": 0.999})
     ]
     assert np.abs(rows[0] - rows[1]).max() > 10 * 5e-6
 
@@ -118,9 +136,9 @@ def test_a_resumed_learner_goes_on_bit_by_bit(tmp_path: Path) -> None:
 
 
 EIGHT: tuple[dict[str, Any], ...] = (
-    {"backend": "jax"},
-    {"backend": "jax", "FSDP": 8},
-    {"backend": "jax", "FSDP": 4},
+    {"backend": "jax", "PASSES": 1},
+    {"backend": "jax", "PASSES": 1, "FSDP": 8},
+    {"backend": "jax", "PASSES": 1, "FSDP": 4},
 )
 """Eight copies; eight shares of one copy; two copies of four shares each."""
 
@@ -132,6 +150,51 @@ def test_eight_devices_learn_as_one_does_and_one_goes_on_from_them(
     run_launched([sys.executable], tmp_path, {**compiled_once, "XLA_FLAGS": flags}, EIGHT)
     for number, config in enumerate(EIGHT):
         check_like_one(tmp_path, number, 8, config)
+
+
+def test_two_hosts_learn_as_one_device_does(tmp_path: Path, compiled_once: dict[str, str]) -> None:
+    """A process a host, started by explicit arguments; each has one device, half of the weights."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = {"backend": "jax", "PASSES": 1, "FSDP": 2}
+    with concurrent.futures.ThreadPoolExecutor(2) as hosts:
+        started = [
+            hosts.submit(
+                run_launched,
+                [sys.executable],
+                tmp_path,
+                {
+                    **compiled_once,
+                    "JAX_COORDINATOR_ADDRESS": address,
+                    "JAX_NUM_PROCESSES": "2",
+                    "JAX_PROCESS_ID": str(rank),
+                },
+                [config],
+            )
+            for rank in range(2)
+        ]
+        for host in started:
+            host.result()
+    check_like_one(tmp_path, 0, 2, config)
+
+
+def test_a_tpu_pod_needs_no_torch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import components.training.run, components.training.jax_learner, components.model.splash\n"
+        "import components.training.start, components.training.observation"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0
+
+
+def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "components.training.jax_learner", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'codekiln\[jax\]'"):
+        small_learner(backend="jax")
 
 
 def test_devices_that_do_not_divide_are_refused_in_one_line(

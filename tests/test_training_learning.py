@@ -171,6 +171,30 @@ def test_a_momentum_that_never_learns_is_refused() -> None:
         TrainingConfig(beta2=1.0)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own parts
+def test_a_compiled_model_and_flex_attention_compute_the_same() -> None:
+    """What a GPU runs: the graph that the compiler traces, with the kernel of local layers."""
+    from components.model import flex
+
+    model = initialize(SHAPE, 0)
+    ids = torch.randint(0, 40, (2, 16), generator=torch.Generator().manual_seed(0))
+    wanted = model(ids)
+    gradient = torch.autograd.grad(wanted.square().mean(), model.output_weight)[0]
+    model.use_flex(16, torch.device("cpu"))
+    local = model.transformer.h[1].attn.attention  # type: ignore[union-attr]
+    assert local.flex_mask is flex.window_mask(16, 8, torch.device("cpu"))
+    assert model.transformer.h[0].attn.attention.flex_mask is None  # type: ignore[union-attr]
+    with torch.no_grad():  # the kernel has no backward pass on a processor
+        assert (model(ids) - wanted).abs().max() < 1e-5
+        assert (model(ids[:, :9]) - wanted[:, :9]).abs().max() < 1e-5, "another length and mask"
+    local.flex_mask = None
+    model.transformer.compile(backend="aot_eager", dynamic=False)
+    compiled = model(ids)
+    assert (compiled - wanted).abs().max() < 1e-5
+    again = torch.autograd.grad(compiled.square().mean(), model.output_weight)[0]
+    assert (again - gradient).abs().max() < 1e-5
+
+
 def test_the_deterministic_mode_ends_with_the_run() -> None:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with deterministic(1):

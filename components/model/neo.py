@@ -156,7 +156,8 @@ def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
         attn_mask=mask[:, None].repeat(batch, 1, 1, 1),
         scale=UNSCALED,
     )
-    return mixed.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)
+    parts = mixed.reshape(batch, blocks, heads, window, size)
+    return parts.transpose(1, 2).flatten(2, 3)
 
 
 def _with_previous_block(x: Tensor) -> Tensor:

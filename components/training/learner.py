@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.artifacts.errors import StepFailedError
+from components.artifacts.errors import MissingExtraError, StepFailedError
 from components.model.config import ModelConfig
 from components.model.tensors import Tensors
 from components.training.blocks import Batch, Tokens
@@ -81,14 +81,23 @@ def make_learner(config: TrainingConfig, shape: ModelConfig, tensors: Tensors) -
         config: says the backend and the optimizer.
         shape: of the model.
         tensors: the weights to start from.
+
+    Raises:
+        MissingExtraError: the backend is not installed.
     """
-    if config.backend == "jax":
-        from components.training.jax_learner import JaxLearner
+    try:
+        if config.backend == "jax":
+            from components.training.jax_learner import JaxLearner
 
-        return JaxLearner(config, shape, tensors)
-    from components.training.torch_learner import TorchLearner
+            return JaxLearner(config, shape, tensors)
+        from components.training.torch_learner import TorchLearner
 
-    return TorchLearner(config, shape, tensors)
+        return TorchLearner(config, shape, tensors)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"training on {config.backend} needs the package {error.name!r}, which is not "
+            f"installed: pip install 'codekiln[{config.backend}]'"
+        ) from error
 
 
 def out_of_memory(config: TrainingConfig, error: Exception) -> StepFailedError:

@@ -178,7 +178,7 @@ class Trainer:
 
     def _nats(self, held_out: HeldOut) -> Nats:
         length = self._config.model.context_length
-        return token_nats(self._learner.predict, held_out.ids, length)
+        return token_nats(self._learner.predict, held_out.ids, length, self._learner.num_devices)
 
     def _record(self, **values: float) -> None:
         self.history.records.append({"step": self._step, **values})

@@ -19,7 +19,7 @@ from components.training.blocks import Tokens
 from components.training.learner import Nats
 
 WINDOW_TOKENS = 4096
-"""Tokens of one forward pass."""
+"""Tokens of one forward pass of a device."""
 
 Predict = Callable[[Tokens, Tokens], Nats]
 """Inputs and targets, [R, T] each, to the nats of each target, [R * T]."""
@@ -138,25 +138,26 @@ class HeldOut:
         return scores
 
 
-def token_nats(predict: Predict, ids: Tokens, context_length: int) -> Nats:
+def token_nats(predict: Predict, ids: Tokens, context_length: int, num_devices: int = 1) -> Nats:
     """The nats of each token of a stream but the first, each predicted once.
 
     Args:
         predict: a model.
         ids: [tokens + 1]; the first is only read.
         context_length: tokens of a window.
+        num_devices: that share the windows of a call.
     """
-    windows = _windows(ids, context_length)
+    windows = _windows(ids, context_length, WINDOW_TOKENS * num_devices)
     return np.concatenate([predict(inputs, targets) for inputs, targets in windows])
 
 
 def _windows(
-    ids: npt.NDArray[np.int64], length: int
+    ids: npt.NDArray[np.int64], length: int, batch_tokens: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Batches of whole windows, then what is left as a shorter one."""
     inputs, targets = ids[:-1], ids[1:]
     whole = len(inputs) // length * length
-    size = max(1, WINDOW_TOKENS // length) * length
+    size = max(1, batch_tokens // length) * length
     for start in range(0, whole, size):
         part = slice(start, min(start + size, whole))
         yield inputs[part].reshape(-1, length), targets[part].reshape(-1, length)
