@@ -63,16 +63,34 @@ class Side:
 
     name: str
     dtype: str
-    ours: bool
-    step: Callable[[], float]
-    """Makes one step; the loss before it."""
+    owner: str
+    """Whose: `ours`, `theirs`, or `trainer`."""
+
+    run: Callable[[int], tuple[float | None, list[float]]]
+    """Makes a step and then some more; the first loss, if it is told, and seconds of the others."""
 
     seconds: list[float] = field(default_factory=list)
-    first_loss: float = float("nan")
+    first_loss: float | None = None
 
     def speed(self, tokens: int) -> float:
         """Tokens per wall second of the median step."""
         return tokens / statistics.median(self.seconds)
+
+
+def timed(step: Callable[[], float]) -> Callable[[int], tuple[float | None, list[float]]]:
+    """Run a step several times; what a GPU still does belongs to the step."""
+
+    def run(steps: int) -> tuple[float, list[float]]:
+        first, seconds = step(), []
+        for _ in range(steps):
+            began = time.perf_counter()
+            step()
+            if CUDA:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - began)
+        return first, seconds
+
+    return run
 
 
 def our_side(
@@ -96,7 +114,7 @@ def our_side(
         learner.update(1.0, measure=False)
         return loss
 
-    return Side(f"codekiln {dtype}{' compiled' if compiled else ''}", dtype, True, step)
+    return Side(f"codekiln {dtype}{' compiled' if compiled else ''}", dtype, "ours", timed(step))
 
 
 def their_model(shape: ModelConfig, tensors: Tensors) -> Any:
@@ -159,7 +177,8 @@ def their_side(
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    return Side(f"transformers {dtype}{' compiled' if compiled else ''}", dtype, False, step)
+    name = f"transformers {dtype}{' compiled' if compiled else ''}"
+    return Side(name, dtype, "theirs", timed(step))
 
 
 class Clock(transformers.TrainerCallback):
@@ -173,6 +192,15 @@ class Clock(transformers.TrainerCallback):
         if CUDA:
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
+
+
+def trainer_side(model: Any, batch: Batch, dtype: str) -> Side:
+    """The Trainer of transformers: a new one each round, with its own optimizer."""
+
+    def run(steps: int) -> tuple[None, list[float]]:
+        return None, trainer_seconds(model, batch, dtype, steps)
+
+    return Side(f"transformers Trainer {dtype}", dtype, "trainer", run)
 
 
 def trainer_seconds(model: Any, batch: Batch, dtype: str, steps: int) -> list[float]:
@@ -212,20 +240,17 @@ def run_rounds(sides: list[Side], start: Tensors, held: Tensors, rounds: int, st
         for side in sides:
             for name, array in held.items():
                 array[...] = start[name]
-            loss = side.step()
+            loss, seconds = side.run(steps)
+            side.seconds += seconds
             if number == 0:
                 side.first_loss = loss
-            for _ in range(steps):
-                began = time.perf_counter()
-                side.step()
-                if CUDA:
-                    torch.cuda.synchronize()
-                side.seconds.append(time.perf_counter() - began)
     wanted = sides[0].first_loss
+    assert wanted is not None, "the first side tells its loss"
     for side in sides:
-        if not abs(side.first_loss - wanted) < TOLERANCE[side.dtype]:
+        told = side.first_loss
+        if told is not None and not abs(told - wanted) < TOLERANCE[side.dtype]:
             raise CodekilnError(
-                f"expected the first loss {wanted:.4f}, got {side.first_loss:.4f} of {side.name}: "
+                f"expected the first loss {wanted:.4f}, got {told:.4f} of {side.name}: "
                 "the sides do not compute the same"
             )
 
@@ -246,52 +271,45 @@ def compare(size: str, arguments: argparse.Namespace) -> dict[str, float]:
         for dtype in ("fp32", "bf16")
         for compiled in ((False, True) if arguments.compile else (False,))
     ]
+    model = their_model(shape, held if not CUDA else start)
+    sides += [trainer_side(model, batch, dtype) for dtype in ("fp32", "bf16")]
     run_rounds(sides, start, held, arguments.rounds, arguments.steps)
     speeds = {side.name: side.speed(tokens) for side in sides}
-    trainer = {
-        f"transformers Trainer {dtype}": tokens
-        / statistics.median(
-            trainer_seconds(their_model(shape, held), batch, dtype, arguments.steps + 1)
-        )
-        for dtype in ("fp32", "bf16")
-    }
     base = speeds["transformers fp32"]
     print(f"\n{size}: {count_parameters(shape):,} parameters, {blocks} x {shape.context_length}")
     print_table(
         ("side", "tokens/s", "over transformers fp32"),
-        [(name, speed, speed / base) for name, speed in {**speeds, **trainer}.items()],
+        [(name, speed, speed / base) for name, speed in speeds.items()],
     )
-    return ratios(sides, speeds, max(trainer.values()), shape, "_125m" if size == "125m" else "")
+    return ratios(sides, speeds, shape, "_125m" if size == "125m" else "")
 
 
 def ratios(
     sides: list[Side],
     speeds: dict[str, float],
-    trainer: float,
     shape: ModelConfig,
     suffix: str,
 ) -> dict[str, float]:
     """The keys of the last line."""
 
-    def best(*, ours: bool, dtype: str = "") -> Side:
-        mine = [one for one in sides if one.ours == ours and dtype in one.dtype]
-        return max(mine, key=lambda one: speeds[one.name])
+    def best(owner: str, dtype: str = "") -> str:
+        names = [one.name for one in sides if one.owner == owner and dtype in one.dtype]
+        return max(names, key=lambda name: speeds[name])
 
-    top = best(ours=True)
-    print(f"our best: {top.name}; its best in bf16: {best(ours=False, dtype='bf16').name}")
+    top = best("ours")
+    print(f"our best: {top}; its best in bf16: {best('theirs', 'bf16')}")
     found = {
-        f"tokens_per_second{suffix}": speeds[top.name],
-        f"ratio_hf_fp32{suffix}": speeds[top.name] / speeds["transformers fp32"],
-        f"ratio_hf_bf16{suffix}": speeds[best(ours=True, dtype="bf16").name]
-        / speeds[best(ours=False, dtype="bf16").name],
-        f"ratio_hf_trainer{suffix}": speeds[top.name] / trainer,
+        f"tokens_per_second{suffix}": speeds[top],
+        f"ratio_hf_fp32{suffix}": speeds[top] / speeds["transformers fp32"],
+        f"ratio_hf_bf16{suffix}": speeds[best("ours", "bf16")] / speeds[best("theirs", "bf16")],
+        f"ratio_hf_trainer{suffix}": speeds[top] / speeds[best("trainer")],
     }
     if "transformers fp32 compiled" in speeds:
         compiled = speeds["transformers fp32 compiled"]
-        found[f"ratio_hf_fp32_compiled{suffix}"] = speeds[top.name] / compiled
+        found[f"ratio_hf_fp32_compiled{suffix}"] = speeds[top] / compiled
     if CUDA and suffix:
         name = torch.cuda.get_device_name()
-        used = model_flops_utilisation(shape, shape.context_length, speeds[top.name], name, 1)
+        used = model_flops_utilisation(shape, shape.context_length, speeds[top], name, 1)
         found["mfu"] = used or 0.0
     return {name: round(value, 4) for name, value in found.items()}
 
@@ -308,12 +326,7 @@ def published_sizes(arguments: argparse.Namespace) -> None:
         torch.cuda.reset_peak_memory_stats()
         try:
             side = our_side(shape, initial_tensors(shape, 0), batch, "bf16", compiled=True)
-            side.step()
-            for _ in range(max(3, arguments.steps)):
-                began = time.perf_counter()
-                side.step()
-                torch.cuda.synchronize()
-                side.seconds.append(time.perf_counter() - began)
+            _, side.seconds = side.run(max(3, arguments.steps))
         except CodekilnError as error:
             rows.append((size, 0.0, 0.0, str(error)[:60]))
             continue
