@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import components
 from components.artifacts.errors import CodekilnError
@@ -16,15 +17,18 @@ from components.stage.command import (
     EXIT_INTERRUPTED,
     OneLineParser,
     add_config_flags,
+    make_folder,
     read_config_flags,
     run_guarded,
     run_step_command,
     say,
 )
-from components.stage.config import Config, unknown_name
+from components.stage.config import unknown_name
 from components.stage.execution import Execution
 from components.stage.step import find_step, step_names
-from pipelines.recipes import Recipe, find_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from pipelines.recipes import Recipe
 
 USAGE = """\
 codekiln: public source code in, a trained and measured code language model out
@@ -107,6 +111,8 @@ def _check_origin() -> None:
 
 
 def _run(argv: Sequence[str]) -> int:
+    from pipelines.recipes import Recipe, find_recipe
+
     parser = OneLineParser(
         prog="codekiln run",
         usage="codekiln run RECIPE [--data-root DIR] [--STEP.NAME VALUE ...]",
@@ -136,16 +142,15 @@ def _run(argv: Sequence[str]) -> int:
         add_config_flags(group, find_step(step).config, f"{step}.", "the recipe's")
     arguments = parser.parse_known(argv)
     recipe = read_config_flags(arguments, find_recipe(arguments.recipe))
+    assert isinstance(recipe, Recipe)
     recipe = recipe.with_text("publishing.recipe", _made_by(arguments, recipe))
     execution = read_config_flags(arguments, Execution())
-    assert isinstance(recipe, Recipe)
     assert isinstance(execution, Execution)
     return _run_recipe(recipe, execution, arguments.runs.absolute(), arguments.through)
 
 
-def _made_by(arguments: argparse.Namespace, recipe: Config) -> str:
+def _made_by(arguments: argparse.Namespace, recipe: "Recipe") -> str:
     """The recipe with the values that were changed, as `codekiln run` takes it: for the cards."""
-    assert isinstance(recipe, Recipe)
     parts = [recipe.name]
     for name, text in sorted(vars(arguments).items()):
         _, _, dotted = name.rpartition(":")
@@ -154,7 +159,7 @@ def _made_by(arguments: argparse.Namespace, recipe: Config) -> str:
     return shlex.join(parts)
 
 
-def _run_recipe(recipe: Recipe, execution: Execution, runs: Path, through: str) -> int:
+def _run_recipe(recipe: "Recipe", execution: Execution, runs: Path, through: str) -> int:
     from pipelines.kfp_local import run_through_kfp
     from pipelines.local import collect_results, say_results, walk_graph
     from pipelines.runs import Run, command_line, new_run_folder
@@ -185,6 +190,8 @@ def _run_recipe(recipe: Recipe, execution: Execution, runs: Path, through: str) 
 
 
 def _compile(argv: Sequence[str]) -> int:
+    from pipelines.recipes import find_recipe, recipe_names
+
     parser = OneLineParser(
         prog="codekiln compile",
         description="Write <recipe>.yaml (Kubeflow's IR) and <recipe>.crd.yaml (the Pipeline and "
@@ -201,7 +208,7 @@ def _compile(argv: Sequence[str]) -> int:
 
     from pipelines.compiling import compile_crd, compile_ir
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out, "--out")
     for recipe in recipes:
         ir, crd = (arguments.out / f"{recipe.name}.{kind}" for kind in ("yaml", "crd.yaml"))
         compile_ir(recipe, execution, ir)
@@ -217,6 +224,8 @@ def _compare(argv: Sequence[str]) -> int:
 
 
 def _recipes(argv: Sequence[str]) -> int:
+    from pipelines.recipes import find_recipe, recipe_names
+
     OneLineParser(prog="codekiln recipes", description="List the recipes.").parse_known(argv)
     for name in recipe_names():
         sys.stdout.write(f"{name:<22} {find_recipe(name).summary}\n")

@@ -382,6 +382,18 @@ def test_keys_are_equal_in_processes_with_different_hash_seeds():
     assert len(printed) == 1
 
 
+def test_the_loops_start_without_scipys_linear_algebra_and_leave_it_to_others():
+    code = (
+        "import sys\n"
+        "from components.dedup.shingles import gram_sets\n"
+        "gram_sets([b'a b c d e f'], 5, 'runs')\n"
+        "print('scipy.linalg' in sys.modules)\n"
+        "import scipy.linalg.cython_blas\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert printed.stdout.split() == [b"False"]
+
+
 def test_first_copies_are_the_lowest_of_equal_keys():
     keys = pa.chunked_array([["b", "a"], ["b", "c", "a"]], pa.large_string())
     assert first_copies(keys).tolist() == [0, 1, 0, 3, 1]

@@ -8,11 +8,15 @@ KEY_HEX_DIGITS = 32
 """Length of a key: 128 bits of sha256, enough that no two identities of one data root meet."""
 
 
+# One for all rows: `json.dumps` with such options makes one a call.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
+
 def canonical_json(value: Any) -> str:
     """Spell a JSON value in one way only: sorted keys, no blanks, no NaN, ASCII."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def sha256_hex(data: bytes) -> str:

@@ -85,8 +85,10 @@ def documents_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def digest_documents(table: pa.Table) -> str:
     """sha256 over the rows in order; the content counts through its own sha256."""
     hasher = hashlib.sha256()
-    for row in table.drop_columns(["content"]).to_pylist():
-        hasher.update(canonical_json(row).encode() + b"\n")
+    table = table.drop_columns(["content"])
+    names = table.column_names
+    for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        hasher.update(canonical_json(dict(zip(names, values, strict=True))).encode() + b"\n")
     return hasher.hexdigest()
 
 

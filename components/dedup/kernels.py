@@ -8,6 +8,8 @@ machine.
 Legend: D documents, G hashes of one document, P permutations, W words of an n-gram.
 """
 
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -44,6 +46,22 @@ PADDING = 64
 
 IS_WORD = np.zeros(256, dtype=np.bool_)
 IS_WORD[np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz", "u1")] = 1
+
+
+def _load_numba_without_blas() -> None:
+    """Load the part of numba that asks for SciPy's BLAS, and let it find none.
+
+    It would be loaded at the first call of any loop; SciPy's is then 0.15 s of a command's start,
+    and no loop here multiplies matrices.
+    """
+    blas = "scipy.linalg.cython_blas"
+    if blas not in sys.modules:
+        sys.modules[blas] = cast(Any, None)  # how Python spells "do not import"
+        importlib.import_module("numba.np.arraymath")
+        del sys.modules[blas]
+
+
+_load_numba_without_blas()
 
 
 def compiled(function: Function) -> Function:
