@@ -16,7 +16,14 @@ from typing import NoReturn
 
 from components.artifacts.errors import CodekilnError, ConfigError
 from components.stage.config import Config, fields_of, unknown_name
-from components.stage.execution import ERROR_NAME, Execution, execute, follow, process_rank
+from components.stage.execution import (
+    ERROR_NAME,
+    Execution,
+    execute,
+    follow,
+    is_one_of_several,
+    process_rank,
+)
 from components.stage.lifeline import (
     EXIT_TERMINATED,
     SUPERVISOR_VARIABLE,
@@ -127,7 +134,14 @@ def run_step_command(step: Step, argv: Sequence[str]) -> int:
     if supervisor:
         die_with_parent(int(supervisor))
     parser = step_parser(step)
-    return run_guarded(lambda: _run(step, parser.parse_known(argv)), step.name)
+    code = run_guarded(lambda: _run(step, parser.parse_known(argv)), step.name)
+    if step.distributed and is_one_of_several():
+        # Threads of C++ libraries abort a process now and then while it is torn down; its launcher
+        # would take that for a failure of what is done.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _run(step: Step, arguments: argparse.Namespace) -> int:

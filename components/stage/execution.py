@@ -45,6 +45,9 @@ ERROR_NAME = "error.txt"
 RANK_VARIABLES = ("RANK", "JAX_PROCESS_ID")
 """torchrun's and JAX's name for the number of a process."""
 
+SIZE_VARIABLES = ("WORLD_SIZE", "JAX_NUM_PROCESSES")
+"""torchrun's and JAX's name for how many there are."""
+
 KEY_VARIABLE = "CODEKILN_KEY"
 """The key that a launcher expects of the processes that it starts."""
 
@@ -133,6 +136,11 @@ def process_rank() -> int:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 0
+
+
+def is_one_of_several() -> bool:
+    """Whether a launcher started this process with others."""
+    return any(os.environ.get(name, "1") not in ("", "1") for name in SIZE_VARIABLES)
 
 
 def follow(

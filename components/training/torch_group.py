@@ -1,5 +1,6 @@
 """The processes of a launch in torch: how they find each other, and who holds which weights."""
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -31,12 +32,20 @@ class TorchGroup:
                 rank=launch.rank,
                 world_size=launch.size,
             )
+            # Gloo's threads abort a process that ends with them: now and then, with SIGABRT.
+            atexit.register(_leave)
 
     def gather(self, value: Any) -> list[Any]:
         """The JSON values of all processes, in the order of their ranks."""
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+
+def _leave() -> None:
+    """End the connections to the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def training_device(launch: Launch) -> torch.device:
