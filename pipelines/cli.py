@@ -37,6 +37,8 @@ codekiln: public source code in, a trained and measured code language model out
                                     run a recipe on this machine
   codekiln compile [RECIPE ...] --out DIR
                                     write Kubeflow's IR and the objects for kubectl apply
+  codekiln compare RECIPE ... [--scale tiny] [--seeds 3]
+                                    train as recipes do, on one corpus at the same tokens
   codekiln recipes                  what can be run
   codekiln runs                     what was run, and where it lies
   codekiln evaluate MODEL_OR_SAMPLES [--preset pycodegpt] [--benchmarks humaneval]
@@ -71,6 +73,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "run": _run,
         "compile": _compile,
+        "compare": _compare,
         "recipes": _recipes,
         "runs": _runs,
         "dedup-query": _dedup_query,
@@ -81,7 +84,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "compare-scores": _compare_scores,
     }
     if name in commands:
-        prints = name not in ("run", "compile", "evaluate", "crawl-forget")
+        prints = name not in ("run", "compile", "compare", "evaluate", "crawl-forget")
         return _run_command(commands[name], rest, prints=prints)
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
@@ -225,12 +228,18 @@ def _compile(argv: Sequence[str]) -> int:
     return 0
 
 
+def _compare(argv: Sequence[str]) -> int:
+    from pipelines.comparing import run_compare
+
+    return run_compare(argv)
+
+
 def _recipes(argv: Sequence[str]) -> int:
     from pipelines.recipes import find_recipe, recipe_names
 
     OneLineParser(prog="codekiln recipes", description="List the recipes.").parse_known(argv)
     for name in recipe_names():
-        sys.stdout.write(f"{name:<18} {find_recipe(name).summary}\n")
+        sys.stdout.write(f"{name:<22} {find_recipe(name).summary}\n")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Fixtures for every test file: a step on a temporary data root, documents made by hand."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -161,6 +162,25 @@ def double_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     for context, double in opened:
         context.__exit__(None, None, None)
         assert not double.violations, "\n".join(double.violations)
+
+
+@pytest.fixture(scope="session")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """XLA without optimisation and with a cache on the disk: compiling small models takes longer
+    than running them. The variables do the same for other processes."""
+    import jax
+
+    variables = {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("jax")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    os.environ["XLA_FLAGS"] = variables["XLA_FLAGS"]  # read when the first device is asked for
+    jax.config.update("jax_compilation_cache_dir", variables["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    return variables
 
 
 PROCESS_END_LIMIT_S = 10.0

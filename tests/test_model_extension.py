@@ -3,14 +3,14 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
-import torch
 
 from components.artifacts.errors import ArtifactError
 from components.model.config import ModelConfig
 from components.model.extension import Extension, grow_vocabulary
-from components.model.initialization import initialize
 from components.model.names import TOKEN_EMBEDDING
+from components.model.tensors import initial_tensors
 
 BASE, NEW, TAB, EOS = 50, (50, 51, 52, 53), 7, 49
 SHAPE = ModelConfig(
@@ -21,18 +21,18 @@ EXTENSION = Extension(new_token_ids=NEW, copy_from_id=TAB, base_vocabulary_size=
 
 @pytest.mark.parametrize("rows", [BASE, BASE + 4])
 def test_every_new_row_is_the_copied_row_and_the_eos_row_is_untouched(rows: int) -> None:
-    model = initialize(dataclasses.replace(SHAPE, vocabulary_size=rows), seed=1)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    grown = grow_vocabulary(model, BASE + 4, EXTENSION)
-    after = grown.state_dict()
-    assert grown.config.vocabulary_size == BASE + 4
-    assert torch.equal(after[TOKEN_EMBEDDING][:BASE], before[TOKEN_EMBEDDING][:BASE])
-    assert torch.equal(after[TOKEN_EMBEDDING][EOS], before[TOKEN_EMBEDDING][EOS])
+    config = dataclasses.replace(SHAPE, vocabulary_size=rows)
+    tensors = initial_tensors(config, seed=1)
+    before = {name: array.copy() for name, array in tensors.items()}
+    grown, after = grow_vocabulary(config, tensors, BASE + 4, EXTENSION)
+    assert grown.vocabulary_size == BASE + 4
+    assert np.array_equal(after[TOKEN_EMBEDDING][:BASE], before[TOKEN_EMBEDDING][:BASE])
+    assert np.array_equal(after[TOKEN_EMBEDDING][EOS], before[TOKEN_EMBEDDING][EOS])
     for new in NEW:
-        assert torch.equal(after[TOKEN_EMBEDDING][new], before[TOKEN_EMBEDDING][TAB])
+        assert np.array_equal(after[TOKEN_EMBEDDING][new], before[TOKEN_EMBEDDING][TAB])
     assert all(
-        torch.equal(after[name], tensor)
-        for name, tensor in before.items()
+        np.array_equal(after[name], array)
+        for name, array in before.items()
         if name != TOKEN_EMBEDDING
     )
 

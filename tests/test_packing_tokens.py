@@ -60,6 +60,7 @@ def _documents(artifact: Artifact, split: str) -> dict[tuple[str, str], tuple[li
 def test_each_document_comes_back_and_ends_with_eos(
     make_step: Any, documents_of: Any, rows: Any, tokenizer: Artifact
 ) -> None:
+    """Defect T3: GPT-CC put nothing between two documents."""
     inputs = {"documents": documents_of(rows[:15], rows[15:]), "tokenizer": tokenizer}
     packed = make_step("packing", inputs, validation_fraction=0.4).artifact
     codec = TextCodec.from_artifact(tokenizer)

@@ -54,6 +54,7 @@ def test_the_new_rows_begin_as_the_tab() -> None:
 
 
 def test_blanks_survive_a_decoder_that_skips_special_tokens() -> None:
+    """Defect T2: GPT-CC registered its blanks as special tokens."""
     ids = CODEC.encode(INDENTED)
     assert set(EXTENSION.new_token_ids) <= set(ids)
     assert CODEC.tokenizer.decode(ids, skip_special_tokens=True) == INDENTED

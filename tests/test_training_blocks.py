@@ -35,9 +35,12 @@ def test_a_batch_is_a_function_of_seed_and_step_alone(
     for earlier in range(3):
         used.batch(seed + 1, earlier, size)
     batch = fresh.batch(seed, step, size)
-    assert np.array_equal(batch, used.batch(seed, step, size))
-    assert batch.shape == (size, 9)
-    assert (np.diff(batch, axis=1) == 1).all(), "blocks are consecutive tokens across shards"
+    again = used.batch(seed, step, size)
+    assert np.array_equal(batch.inputs, again.inputs)
+    assert np.array_equal(batch.targets, again.targets)
+    assert batch.inputs.shape == (size, 8)
+    assert (batch.targets == batch.inputs + 1).all(), "a target is the token that follows"
+    assert (np.diff(batch.inputs, axis=1) == 1).all(), "blocks are consecutive tokens over shards"
 
 
 @given(lengths, st.integers(0, 5), st.integers(0, 3), st.integers(1, 9))
@@ -47,11 +50,13 @@ def test_an_epoch_predicts_no_token_twice_and_misses_less_than_two_blocks(
 ) -> None:
     stream = BlockStream(shards_of(*cut), 8)
     visits = range(epoch * stream.blocks, (epoch + 1) * stream.blocks)
-    blocks = [stream.batch(seed, visit, 1)[0] for visit in visits]
-    targets = Counter(int(token) for block in blocks for token in block[1:])
+    blocks = [stream.batch(seed, visit, 1).targets[0] for visit in visits]
+    targets = Counter(int(token) for block in blocks for token in block)
     assert max(targets.values()) == 1
     assert len(targets) > sum(cut) - 2 * 8
-    grouped = [stream.batch(seed, step, size) for step in range((max(visits) + size) // size)]
+    grouped = [
+        stream.batch(seed, step, size).targets for step in range((max(visits) + size) // size)
+    ]
     assert np.array_equal(np.concatenate(grouped)[visits.start : visits.stop], blocks)
 
 
@@ -68,4 +73,4 @@ def test_epochs_and_seeds_differ_in_order_and_offset() -> None:
 def test_too_few_tokens_are_refused_in_one_line() -> None:
     with pytest.raises(ArtifactError, match="two blocks of 8 training tokens, got 15 tokens"):
         BlockStream(shards_of(7, 8), 8)
-    assert BlockStream(shards_of(16), 8).batch(0, 0, 3).shape == (3, 9)
+    assert BlockStream(shards_of(16), 8).batch(0, 0, 3).inputs.shape == (3, 8)

@@ -37,7 +37,7 @@ def problem(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 def test_the_chunked_loss_and_its_gradients_are_those_of_cross_entropy(
     monkeypatch: pytest.MonkeyPatch, elements: int
 ) -> None:
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setitem(loss.CHUNK_ELEMENTS, "cpu", elements)
     hidden, weight, targets = problem()
     wanted = F.cross_entropy((hidden @ weight.T).flatten(0, 1), targets.flatten())
     got = next_token_loss(hidden, weight, targets, torch.float32)
@@ -108,7 +108,7 @@ def test_weight_decay_shrinks_matrices_and_never_biases_or_norms(optimizer: str)
                 parameter.add_(1.0)
         start = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
         gradients(model)
-        Optimizer(model, config).step(0.5)
+        Optimizer(dict(model.named_parameters()), config).step(0.5)
         assert all(parameter.grad is None for parameter in model.parameters())
         models.append(dict(model.named_parameters()))
     for name, weight in start.items():
@@ -125,7 +125,9 @@ def test_the_gradient_is_clipped_by_its_norm_over_all_tensors() -> None:
         model = initialize(SHAPE, 0)
         before = model.output_weight.detach().clone()
         gradients(model)
-        Optimizer(model, dataclasses.replace(config, gradient_clip=clip)).step(1.0)
+        Optimizer(
+            dict(model.named_parameters()), dataclasses.replace(config, gradient_clip=clip)
+        ).step(1.0)
         moved.append((model.output_weight - before).abs().max().item())
     assert moved[0] > 0.1
     assert moved[1] < 1e-3
@@ -167,6 +169,30 @@ def test_a_schedule_of_one_step_learns() -> None:
 def test_a_momentum_that_never_learns_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"below 1, got 0\.9, 1\.0 and 0\.95"):
         TrainingConfig(beta2=1.0)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own parts
+def test_a_compiled_model_and_flex_attention_compute_the_same() -> None:
+    """What a GPU runs: the graph that the compiler traces, with the kernel of local layers."""
+    from components.model import flex
+
+    model = initialize(SHAPE, 0)
+    ids = torch.randint(0, 40, (2, 16), generator=torch.Generator().manual_seed(0))
+    wanted = model(ids)
+    gradient = torch.autograd.grad(wanted.square().mean(), model.output_weight)[0]
+    model.use_flex(16, torch.device("cpu"))
+    local = model.transformer.h[1].attn.attention  # type: ignore[union-attr]
+    assert local.flex_mask is flex.window_mask(16, 8, torch.device("cpu"))
+    assert model.transformer.h[0].attn.attention.flex_mask is None  # type: ignore[union-attr]
+    with torch.no_grad():  # the kernel has no backward pass on a processor
+        assert (model(ids) - wanted).abs().max() < 1e-5
+        assert (model(ids[:, :9]) - wanted[:, :9]).abs().max() < 1e-5, "another length and mask"
+    local.flex_mask = None
+    model.transformer.compile(backend="aot_eager", dynamic=False)
+    compiled = model(ids)
+    assert (compiled - wanted).abs().max() < 1e-5
+    again = torch.autograd.grad(compiled.square().mean(), model.output_weight)[0]
+    assert (again - gradient).abs().max() < 1e-5
 
 
 def test_the_deterministic_mode_ends_with_the_run() -> None:

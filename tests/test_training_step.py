@@ -25,10 +25,14 @@ from components.artifacts.tokens import draft_tokens
 from components.model.config import ModelConfig
 from components.model.folder import export_model
 from components.model.initialization import initialize
+from components.model.tensors import Tensors, initial_tensors
 from components.stage.execution import Outcome
 from components.training import trainer
-from components.training.checkpoint import load_checkpoint, save_checkpoint
+from components.training.checkpoints import Checkpoints
+from components.training.config import TrainingConfig
+from components.training.launch import Alone
 from components.training.optimizer import Optimizer
+from components.training.torch_learner import TorchLearner
 
 EOS, VOCABULARY = 0, 24
 SHAPE = {"context_length": 16, "num_layers": 2, "num_heads": 2, "hidden_size": 32, "window": 8}
@@ -40,6 +44,16 @@ SMALL: dict[str, Any] = {
     "checkpoint_every_steps": 5,
 }
 Inputs = dict[str, Artifact]
+
+
+def small_shape() -> ModelConfig:
+    return ModelConfig(vocabulary_size=VOCABULARY, **SHAPE)
+
+
+def small_tensors() -> Tensors:
+    return initial_tensors(small_shape(), 0)
+
+
 MakeStep = Callable[..., Outcome]
 
 
@@ -196,17 +210,27 @@ def test_records_and_the_page_tell_the_whole_run(make_step: MakeStep, inputs: In
     losses = [row for row in rows if "training_loss" in row]
     assert [row["step"] for row in losses] == [4, 8, 12, 16, 20, 24]
     assert [row["tokens"] for row in losses] == [step * 4 * 16 for step in (4, 8, 12, 16, 20, 24)]
-    assert all(set(row) == {"step", "tokens", "training_loss", "learning_rate"} for row in losses)
+    names = {"step", "tokens", "training_loss", "learning_rate", "gradient_norm"}
+    assert all(set(row) == names for row in losses)
+    assert all(row["gradient_norm"] > 0 for row in losses)
     validated = [row for row in rows if "bits_per_byte" in row]
     assert [row["step"] for row in validated] == [0, 8, 16, 24]
     measures = outcome.artifact.manifest.measures
     assert validated[0]["bits_per_byte"] == measures["bits_per_byte_untrained"]
     assert validated[-1]["bits_per_byte"] == measures["bits_per_byte"]
-    by_repository = read_rows(outcome.artifact, "validation")
-    assert [row["repo"] for row in by_repository] == [f"validation-{n}" for n in range(3)]
-    assert sum(row["bytes"] for row in by_repository) == measures["validation_bytes"] == 240
+    groups = read_rows(outcome.artifact, "validation")
+    named = [(row["grouping"], row["name"]) for row in groups]
+    repositories = [("repo", f"validation-{n}") for n in range(3)]
+    assert named == [*repositories, ("source", "x"), ("language", "x")]
+    for grouping in ("repo", "source", "language"):
+        mine = [row for row in groups if row["grouping"] == grouping]
+        assert sum(row["bytes"] for row in mine) == measures["validation_bytes"] == 240
+    assert measures["bits_per_byte_x"] == pytest.approx(measures["bits_per_byte"])
+    timings = read_rows(outcome.artifact, "timings")
+    assert all(row["peak_memory_bytes"] > 1e6 for row in timings)
+    assert all(row["tokens_per_second"] > 0 for row in timings)
     page = (Path(outcome.artifact.storage.uri) / "page.html").read_text()
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert "validation-1" in page
     assert "http://" not in page
     assert "https://" not in page
@@ -217,20 +241,19 @@ import os, signal, sys
 from components.artifacts import manifest
 from components.stage.command import run_step_command
 from components.stage.step import find_step
-from components.training import checkpoint, trainer
+from components.training import checkpoints, trainer
 
 def die(*arguments, **keywords):
     os.kill(os.getpid(), signal.SIGKILL)
 
 moment, *argv = sys.argv[1:]
 if moment == "in a step":
-    backward = trainer.Trainer._backward
-    trainer.Trainer._backward = lambda self: die() if self._step == 13 else backward(self)
+    gradients = trainer.Trainer._gradients
+    trainer.Trainer._gradients = lambda self: die() if self._step == 13 else gradients(self)
 if moment == "while a checkpoint is written":
-    hash_file = checkpoint._hash
-    checkpoint._hash = lambda path: (
-        die() if path.name == checkpoint.UNFINISHED and len(list(path.parent.iterdir())) > 2
-        else hash_file(path)
+    hashes = checkpoints._hashes
+    checkpoints._hashes = lambda folder, group: (
+        die() if list(folder.parent.glob("0*")) else hashes(folder, group)
     )
 if moment == "before the manifest":
     manifest.Manifest.to_bytes = die
@@ -259,46 +282,54 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights_bit_by_bit(
         capture_output=True,
     )
     assert killed.returncode == -9, killed.stderr.decode()
-    assert list((tmp_path / "killed").rglob("*.pt")), "it was killed before any checkpoint"
+    held = list((tmp_path / "killed").rglob("0000*/checkpoint.json"))
+    assert held, "it was killed before any checkpoint"
+    if moment == "while a checkpoint is written":
+        assert list((tmp_path / "killed").rglob("unfinished/state/*")), "nothing was being written"
     resumed = make_step("training", inputs, data_root=str(tmp_path / "killed"), **SMALL)
     assert weights(resumed) == weights(undisturbed)
     assert resumed.artifact.manifest.digest == undisturbed.artifact.manifest.digest
     assert resumed.artifact.manifest.measures == undisturbed.artifact.manifest.measures
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_only_two_are_kept(tmp_path: Path) -> None:
-    for step in (5, 10, 15):
-        save_checkpoint(tmp_path, step, {"step": step, "tensor": torch.ones(3)})
-    first, last = sorted(tmp_path.iterdir())
-    assert [first.name[:8], last.name[:8]] == ["00000010", "00000015"]
-    data = bytearray(last.read_bytes())
-    data[len(data) // 2] ^= 1
-    last.write_bytes(bytes(data))
-    (tmp_path / "unfinished.pt.tmp").write_bytes(b"half")
-    state = load_checkpoint(tmp_path)
-    assert state is not None
-    assert state["step"] == 10
-    assert not last.exists()
-    first.write_bytes(first.read_bytes()[:-7])
-    assert load_checkpoint(tmp_path) is None
+def test_a_damaged_checkpoint_is_passed_over_and_the_last_and_the_best_are_kept(
+    tmp_path: Path,
+) -> None:
+    held = Checkpoints(tmp_path, Alone(), limit=2)
+    for step, bits in ((5, 2.0), (10, 1.0), (15, None), (20, 3.0), (25, 4.0)):
+        held.save(step, lambda path: (path / "x").write_bytes(b"state"), {"losses": [step]}, bits)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"{n:08d}" for n in (10, 20, 25)]
+    (tmp_path / "unfinished").mkdir()
+    best, last = held.best(), held.last()
+    assert (best and best.step, last and last.step) == (10, 25)
+    assert last is not None
+    assert last.history == {"losses": [25]}
+    (last.state / "x").write_bytes(b"stale")
+    again = held.last()
+    assert again is not None
+    assert again.step == 20
+    assert not last.folder.exists()
+    (again.folder / "checkpoint.json").write_bytes(b"{")
+    (tmp_path / "00000010" / "state" / "x").unlink()
+    assert held.last() is None
 
 
 def fail_from(step: int, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """Make the loss, or the weights after an update, NaN in one step."""
     calls = iter(range(1_000_000))
-    backward, update = trainer.Trainer._backward, Optimizer.step
+    gradients, update = trainer.Trainer._gradients, Optimizer.step
 
     def broken_loss(self: trainer.Trainer) -> float:
         if self._step == step:
             with torch.no_grad():
-                self.model.output_weight.mul_(torch.nan)
-        return backward(self)
+                self._learner.model.output_weight.mul_(torch.nan)  # type: ignore[attr-defined]
+        return gradients(self)
 
-    def broken_update(self: Optimizer, factor: float) -> None:
-        update(self, torch.nan if next(calls) == step else factor)
+    def broken_update(self: Optimizer, factor: float, *, measure: bool) -> float | None:
+        return update(self, torch.nan if next(calls) == step else factor, measure=measure)
 
     if broken == "loss":
-        monkeypatch.setattr(trainer.Trainer, "_backward", broken_loss)
+        monkeypatch.setattr(trainer.Trainer, "_gradients", broken_loss)
     else:
         monkeypatch.setattr(Optimizer, "step", broken_update)
 
@@ -320,12 +351,14 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     with pytest.raises(StepFailedError, match=message) as caught:
         make_step("training", inputs, **SMALL)
     assert "\n" not in str(caught.value)
-    assert "batch of 4 blocks whose first begins at training token" in str(caught.value)
-    held = sorted((tmp_path / "data").rglob("*.pt"))
-    state = load_checkpoint(held[-1].parent)
-    assert state is not None
-    assert state["step"] == (10 if broken == "loss" else 5)
-    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    assert "in the batch whose first block begins at training token" in str(caught.value)
+    (scratch,) = (path.parent.parent for path in (tmp_path / "data").rglob("0*5/checkpoint.json"))
+    last = Checkpoints(scratch, Alone()).last()
+    assert last is not None
+    assert last.step == (10 if broken == "loss" else 5)
+    learner = TorchLearner(TrainingConfig(batch_size=4), small_shape(), small_tensors())
+    learner.read(last.state)
+    assert learner.is_finite()
 
 
 def test_tokens_of_another_tokenizer_are_refused(

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+import torch.nn.functional as F
 
 from components.artifacts.errors import ArtifactError
 from components.artifacts.tokens import TokenShard
@@ -13,7 +14,9 @@ from components.model.config import ModelConfig
 from components.model.initialization import initialize
 from components.model.neo import GptNeo
 from components.training import validation
-from components.training.validation import HeldOut, token_nats
+from components.training.blocks import Tokens
+from components.training.learner import Nats
+from components.training.validation import HeldOut
 
 EOS = 7
 SHAPE = ModelConfig(
@@ -26,9 +29,27 @@ def shard(*documents: tuple[str, list[int], int]) -> TokenShard:
     ids = [token for _, content, _ in documents for token in [*content, EOS]]
     lengths = [len(content) + 1 for _, content, _ in documents]
     sources = pa.table(
-        {"repo": [repo for repo, _, _ in documents], "size": [size for _, _, size in documents]}
+        {
+            "repo": [repo for repo, _, _ in documents],
+            "source": ["test" for _ in documents],
+            "language": ["C" if repo == "a" else "Python" for repo, _, _ in documents],
+            "size": [size for _, _, size in documents],
+        }
     )
     return TokenShard(np.array(ids, np.uint16), np.cumsum([0, *lengths]), sources)
+
+
+def token_nats(model: GptNeo, ids: Tokens) -> Nats:
+    """What the step computes, with a model of torch."""
+
+    def predict(inputs: Tokens, targets: Tokens) -> Nats:
+        with torch.no_grad():
+            logits = model(torch.from_numpy(inputs)).flatten(0, 1).double()
+        flat = torch.from_numpy(targets).flatten()
+        found: Nats = F.cross_entropy(logits, flat, reduction="none").numpy()
+        return found
+
+    return validation.token_nats(predict, ids, model.config.context_length)
 
 
 SHARDS = [
@@ -83,21 +104,27 @@ def test_every_token_is_predicted_once_from_its_own_window(
     assert np.ptp(expected) > 0.1, "the model must not be uniform, or the test sees nothing"
 
 
-def test_repositories_add_up_to_the_whole() -> None:
+def test_repositories_sources_and_languages_add_up_to_the_whole() -> None:
     held_out = HeldOut.of(SHARDS, EOS)
     nats = np.arange(TOKENS, dtype=np.float64)
-    scores = held_out.score_repositories(nats)
+    scores = held_out.score_groups(nats)
     assert list(scores) == ["a", "b", "c"]
     assert (scores["a"].documents, scores["a"].tokens, scores["a"].bytes) == (2, 3, 2)
     assert scores["a"].nats == 4 + 5 + 6
     assert scores["c"].nats == 14 + 15 + 16
-    assert sum(score.nats for score in scores.values()) == held_out.score(nats).nats
+    for grouping in ("repo", "source", "language"):
+        parts = held_out.score_groups(nats, grouping)
+        assert sum(part.nats for part in parts.values()) == held_out.score(nats).nats
+    languages = held_out.score_groups(nats, "language")
+    assert list(languages) == ["C", "Python"]
+    assert languages["C"] == scores["a"]
+    assert list(held_out.score_groups(nats, "source")) == ["test"]
 
 
 def test_a_sample_holds_whole_documents_of_several_repositories() -> None:
     sample = HeldOut.of(SHARDS, EOS).sample(tokens=8)
     assert sample.ids.tolist() == [EOS, 1, 2, 3, EOS, EOS, 0, 1, EOS]
-    assert sample.repositories == ["b", "a", "c"]
+    assert sample.groups["repo"] == ["b", "a", "c"]
     assert sample.score(np.ones(8)).bytes == 9
 
 

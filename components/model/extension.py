@@ -8,12 +8,12 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from components.artifacts.errors import ArtifactError
-from components.model.initialization import model_of
+from components.model.config import ModelConfig
 from components.model.names import TOKEN_EMBEDDING
-from components.model.neo import GptNeo
+from components.model.tensors import Tensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,23 +58,24 @@ class Extension:
         return extension
 
 
-def grow_vocabulary(model: GptNeo, vocabulary_size: int, extension: Extension) -> GptNeo:
+def grow_vocabulary(
+    config: ModelConfig, tensors: Tensors, vocabulary_size: int, extension: Extension
+) -> tuple[ModelConfig, Tensors]:
     """A model whose embedding has rows for the added tokens, each a copy of one row.
 
     All rows below the base vocabulary's size stay as they are.
 
     Args:
-        model: has the base vocabulary's rows, or all rows already.
+        config: of a model that has the base vocabulary's rows, or all rows already.
+        tensors: its weights.
         vocabulary_size: rows that are wanted.
         extension: what was added.
     """
-    state = model.state_dict()
-    old = state[TOKEN_EMBEDDING]
-    rows = torch.zeros(vocabulary_size, old.shape[1], dtype=old.dtype)
+    old = tensors[TOKEN_EMBEDDING]
+    rows = np.zeros((vocabulary_size, old.shape[1]), dtype=old.dtype)
     kept = min(len(old), vocabulary_size)
     rows[:kept] = old[:kept]
     if extension.copy_from_id is not None:
-        rows[list(extension.new_token_ids)] = old[extension.copy_from_id].clone()
-    config = model.config
+        rows[list(extension.new_token_ids)] = old[extension.copy_from_id]
     grown = dataclasses.replace(config, vocabulary_size=vocabulary_size)
-    return model_of(grown, {**state, TOKEN_EMBEDDING: rows})
+    return grown, {**tensors, TOKEN_EMBEDDING: rows}

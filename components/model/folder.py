@@ -1,30 +1,37 @@
-"""A model as the folder that transformers loads: config.json, model.safetensors, and back.
+"""A model in torch as the folder that transformers loads, and back; see `exchange.py`."""
 
-`AutoModelForCausalLM.from_pretrained` reads what is written here; what transformers writes for a
-GPT-Neo is read here. The bytes depend on the weights and ids alone.
-"""
-
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from components.artifacts.errors import ArtifactError, CodekilnError
-from components.model.config import ModelConfig
+from components.model.exchange import (
+    CONFIG_NAME,
+    GENERATION_NAME,
+    WEIGHTS_NAME,
+    check_shapes,
+    read_config,
+    read_shape,
+    spell_folder,
+    unreadable,
+)
 from components.model.initialization import model_of
-from components.model.names import IGNORED_SUFFIXES, attention_kinds, tensor_shapes
+from components.model.names import tensor_shapes
 from components.model.neo import GptNeo
+from components.model.tensors import Tensors
 
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
-GENERATION_NAME = "generation_config.json"
-
-ADVICE = "give a folder that transformers saved for a GPT-Neo with `safetensors` weights"
+__all__ = [
+    "CONFIG_NAME",
+    "GENERATION_NAME",
+    "WEIGHTS_NAME",
+    "arrays_of",
+    "export_model",
+    "read_config",
+    "read_folder",
+]
 
 
 def export_model(model: GptNeo, *, bos_id: int, eos_id: int) -> dict[str, bytes]:
@@ -35,21 +42,15 @@ def export_model(model: GptNeo, *, bos_id: int, eos_id: int) -> dict[str, bytes]
         bos_id: token that starts a document.
         eos_id: token that ends a document; also pads.
     """
-    ids = {"bos_token_id": bos_id, "eos_token_id": eos_id, "pad_token_id": eos_id}
+    return spell_folder(model.config, arrays_of(model), bos_id=bos_id, eos_id=eos_id)
+
+
+def arrays_of(model: GptNeo) -> Tensors:
+    """The weights as numpy arrays by name, float32."""
     return {
-        CONFIG_NAME: _spell(_config_json(model.config) | ids),
-        GENERATION_NAME: _spell(ids),
-        WEIGHTS_NAME: weights_bytes(model),
+        name: tensor.detach().float().cpu().contiguous().numpy()
+        for name, tensor in model.state_dict().items()
     }
-
-
-def weights_bytes(model: GptNeo) -> bytes:
-    """The weights as a safetensors file, float32; equal weights give equal bytes."""
-    state = {
-        name: tensor.detach().float().contiguous() for name, tensor in model.state_dict().items()
-    }
-    data: bytes = safetensors.torch.save(state, metadata={"format": "pt"})
-    return data
 
 
 def read_folder(folder: Path) -> GptNeo:
@@ -58,120 +59,11 @@ def read_folder(folder: Path) -> GptNeo:
     Raises:
         ArtifactError: a file is missing, or holds another model than codekiln's GPT-Neo.
     """
-    config_path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
-    for path in (config_path, weights_path):
-        if not path.is_file():
-            raise ArtifactError(f"expected a file {path.name!r} in {folder}, got none: {ADVICE}")
-    config = read_config(config_path.read_bytes(), str(folder))
-    return model_of(config, _read_weights(weights_path, config))
-
-
-def read_config(data: bytes, where: str) -> ModelConfig:
-    """Read the shape of a model from its config.json.
-
-    Args:
-        data: the file's bytes.
-        where: the folder, for error messages.
-
-    Raises:
-        ArtifactError: not a GPT-Neo, or one with features that are not built here.
-    """
-    try:
-        value = json.loads(data)
-        found = {
-            "model_type": value["model_type"],
-            "activation_function": value.get("activation_function", "gelu_new"),
-            "intermediate_size": value.get("intermediate_size") or 4 * value["hidden_size"],
-            "attention": _expand(value["attention_types"]),
-        }
-        wanted = {
-            "model_type": "gpt_neo",
-            "activation_function": "gelu_new",
-            "intermediate_size": 4 * value["hidden_size"],
-            "attention": list(attention_kinds(value["num_layers"])),
-        }
-        config = ModelConfig(
-            vocabulary_size=value["vocab_size"],
-            context_length=value["max_position_embeddings"],
-            num_layers=value["num_layers"],
-            num_heads=value["num_heads"],
-            hidden_size=value["hidden_size"],
-            window=value.get("window_size", 256),
-            layer_norm_epsilon=value.get("layer_norm_epsilon", 1e-5),
-        )
-    except CodekilnError as error:
-        raise ArtifactError(f"{error} ({CONFIG_NAME} of {where})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"expected a GPT-Neo's {CONFIG_NAME} in {where}, got something else ({error!r}): "
-            f"{ADVICE}"
-        ) from None
-    for name, value in wanted.items():
-        if found[name] != value:
-            raise ArtifactError(
-                f"expected {name} {value!r}, got {found[name]!r} in {CONFIG_NAME} of {where}: "
-                f"{ADVICE}"
-            )
-    return config
-
-
-def _config_json(config: ModelConfig) -> dict[str, Any]:
-    return {
-        "activation_function": "gelu_new",
-        "architectures": ["GPTNeoForCausalLM"],
-        "attention_dropout": 0.0,
-        "attention_layers": list(attention_kinds(config.num_layers)),
-        "attention_types": _attention_types(config.num_layers),
-        "classifier_dropout": 0.0,
-        "dtype": "float32",
-        "embed_dropout": 0.0,
-        "hidden_size": config.hidden_size,
-        "initializer_range": 0.02,
-        "intermediate_size": None,
-        "layer_norm_epsilon": config.layer_norm_epsilon,
-        "max_position_embeddings": config.context_length,
-        "model_type": "gpt_neo",
-        "num_heads": config.num_heads,
-        "num_layers": config.num_layers,
-        "resid_dropout": 0.0,
-        "tie_word_embeddings": True,
-        "use_cache": True,
-        "vocab_size": config.vocabulary_size,
-        "window_size": config.window,
-    }
-
-
-def _attention_types(num_layers: int) -> list[list[Any]]:
-    """The alternation as transformers spells it: patterns and how often each comes."""
-    pairs: list[list[Any]] = [[["global", "local"], num_layers // 2]] if num_layers > 1 else []
-    return pairs + ([[["global"], 1]] if num_layers % 2 else [])
-
-
-def _expand(attention_types: Sequence[Sequence[Any]]) -> list[str]:
-    return [kind for pattern, times in attention_types for _ in range(times) for kind in pattern]
-
-
-def _read_weights(path: Path, config: ModelConfig) -> dict[str, Tensor]:
+    config, path = read_shape(folder)
     try:
         held: Mapping[str, Tensor] = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise ArtifactError(
-            f"expected safetensors in {path}, got something else ({error}): {ADVICE}"
-        ) from None
-    shapes = tensor_shapes(config)
-    wrong = [
-        f"{name} {list(shape)}"
-        for name, shape in shapes.items()
-        if name not in held or tuple(held[name].shape) != shape
-    ]
-    wrong += [name for name in held if name not in shapes and not name.endswith(IGNORED_SUFFIXES)]
-    if wrong:
-        raise ArtifactError(
-            f"expected the tensors that {CONFIG_NAME} describes, got others in {path}: "
-            f"{len(wrong)} differ, the first is {wrong[0]}: {ADVICE}"
-        )
-    return {name: held[name].to(torch.float32) for name in shapes}
-
-
-def _spell(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=2) + "\n").encode()
+        raise unreadable(path, error) from None
+    check_shapes(config, {name: tuple(tensor.shape) for name, tensor in held.items()}, path)
+    state = {name: held[name].to(torch.float32) for name in tensor_shapes(config)}
+    return model_of(config, state)

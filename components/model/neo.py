@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from components.model.config import ModelConfig
+from components.model.flex import attend_flex, window_mask
 from components.model.names import AttentionKind, attention_kinds
 
 UNSCALED = 1.0
@@ -75,6 +77,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.window = config.window if kind == "local" else None
+        self.flex_mask: BlockMask | None = None
         size = config.hidden_size
         self.k_proj = nn.Linear(size, size, bias=False)
         self.v_proj = nn.Linear(size, size, bias=False)
@@ -84,7 +87,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, layer: int, cache: KeyValueCache | None) -> Tensor:
         """[B, T, D] to [B, T, D]; what comes in is the normed residual stream."""
         q, k, v = (self._heads(linear(x)) for linear in (self.q_proj, self.k_proj, self.v_proj))
-        if cache is None:
+        if cache is None and self.flex_mask and self.flex_mask.shape[-1] == x.shape[1]:
+            mixed = attend_flex(q, k, v, self.flex_mask)
+        elif cache is None:
             mixed = attend(q, k, v, self.window)
         else:
             past, end = cache.length, cache.length + x.shape[1]
@@ -134,24 +139,31 @@ def causal_mask(queries: int, keys: int, window: int | None, device: torch.devic
 
 
 def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """Exact sliding window: queries of block n see keys of blocks n - 1 and n."""
-    blocks = q.shape[2] // window
+    """Exact sliding window: queries of block n see keys of blocks n - 1 and n.
+
+    The T / W blocks of a row become rows of the batch: the fused kernels take four dimensions, and
+    with five torch multiplies matrices one by one.
+    """
+    batch, heads, tokens, size = q.shape
+    blocks = tokens // window
     mask = causal_mask(window, 2 * window, window, q.device).repeat(blocks, 1, 1)
     mask[0, :, :window] = False  # nothing lies before the first block
+    own, keys, values = (x.reshape(batch, heads, blocks, window, size) for x in (q, k, v))
     mixed = F.scaled_dot_product_attention(
-        q.reshape(*q.shape[:2], blocks, window, -1),
-        _with_previous_block(k, window),
-        _with_previous_block(v, window),
-        attn_mask=mask,
+        own.transpose(1, 2).flatten(0, 1),
+        _with_previous_block(keys),
+        _with_previous_block(values),
+        attn_mask=mask[:, None].repeat(batch, 1, 1, 1),
         scale=UNSCALED,
     )
-    return mixed.flatten(2, 3)
+    parts = mixed.reshape(batch, blocks, heads, window, size)
+    return parts.transpose(1, 2).flatten(2, 3)
 
 
-def _with_previous_block(x: Tensor, window: int) -> Tensor:
-    """[B, H, T, K] to [B, H, T / W, 2W, K]: each block behind the one before it."""
-    padded = F.pad(x, (0, 0, window, 0))
-    return padded.unfold(2, 2 * window, window).transpose(-1, -2)
+def _with_previous_block(x: Tensor) -> Tensor:
+    """[B, H, N, W, K] to [B * N, H, 2W, K]: each block behind the one before it."""
+    before = F.pad(x[:, :, :-1], (0, 0, 0, 0, 1, 0))
+    return torch.cat([before, x], dim=3).transpose(1, 2).flatten(0, 1)
 
 
 class Attention(nn.Module):
@@ -262,6 +274,14 @@ class GptNeo(nn.Module):
         Sampling needs the last token's only: `logits(hidden(ids, cache)[:, -1])` is cheaper.
         """
         return self.logits(self.hidden(ids, cache))
+
+    def use_flex(self, tokens: int, device: torch.device) -> None:
+        """Let local layers attend to sequences of this many tokens by torch's flex kernel."""
+        for block in self.transformer.h:
+            assert isinstance(block, Block)
+            attention = block.attn.attention
+            if attention.window is not None and attention.window < tokens:
+                attention.flex_mask = window_mask(tokens, attention.window, device)
 
     @property
     def output_weight(self) -> Tensor:

@@ -104,13 +104,13 @@ class TextCodec:
             ids: [tokens]
             text: what they should spell.
         """
-        table = self._token_bytes
+        table = self.token_bytes
         if table is None:
             return self.decode(ids.tolist()) == text
         return b"".join(table[ids].tolist()) == text.encode()
 
     @functools.cached_property
-    def _token_bytes(self) -> npt.NDArray[np.object_] | None:
+    def token_bytes(self) -> npt.NDArray[np.object_] | None:
         """The bytes of each id, of special ones none; None where a decoder does more than join."""
         from tokenizers.decoders import ByteLevel
 

@@ -16,8 +16,20 @@ from typing import NoReturn
 
 from components.artifacts.errors import CodekilnError, ConfigError
 from components.stage.config import Config, fields_of, unknown_name
-from components.stage.execution import ERROR_NAME, Execution, execute
-from components.stage.lifeline import SUPERVISOR_VARIABLE, die_with_parent
+from components.stage.execution import (
+    ERROR_NAME,
+    Execution,
+    execute,
+    follow,
+    is_one_of_several,
+    process_rank,
+)
+from components.stage.lifeline import (
+    EXIT_TERMINATED,
+    SUPERVISOR_VARIABLE,
+    TerminatedError,
+    die_with_parent,
+)
 from components.stage.progress import logger, stop_logging
 from components.stage.step import Step
 
@@ -130,7 +142,14 @@ def run_step_command(step: Step, argv: Sequence[str]) -> int:
     if supervisor:
         die_with_parent(int(supervisor))
     parser = step_parser(step)
-    return run_guarded(lambda: _run(step, parser.parse_known(argv)), step.name)
+    code = run_guarded(lambda: _run(step, parser.parse_known(argv)), step.name)
+    if step.distributed and is_one_of_several():
+        # Threads of C++ libraries abort a process now and then while it is torn down; its launcher
+        # would take that for a failure of what is done.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _run(step: Step, arguments: argparse.Namespace) -> int:
@@ -155,7 +174,10 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     make_folder(arguments.output, "--output")
     try:
         with error_kept(arguments.output / ERROR_NAME):
-            execute(step, config, inputs, arguments.output, execution, arguments.log)
+            if step.distributed and process_rank() > 0:
+                follow(step, config, inputs, execution, arguments.log)
+            else:
+                execute(step, config, inputs, arguments.output, execution, arguments.log)
     finally:
         stop_logging()
     return 0
@@ -192,6 +214,9 @@ def run_guarded(work: Callable[[], int], name: str) -> int:
     except (CodekilnError, OSError, MemoryError) as error:
         say(f"{name}: error: {one_line(error)}")
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+    except TerminatedError as error:
+        say(f"{name}: {one_line(error)}")
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         say(f"{name}: interrupted: what was finished is kept, run again to go on")
         return EXIT_INTERRUPTED
@@ -210,7 +235,7 @@ def one_line(error: BaseException) -> str:
         )
     if isinstance(error, MemoryError):
         return "memory is short: run again with fewer --workers"
-    if isinstance(error, CodekilnError):
+    if isinstance(error, CodekilnError | TerminatedError):
         return " ".join(str(error).split())
     return " ".join(f"{type(error).__name__}: {error}".split())
 
@@ -236,7 +261,7 @@ def error_kept(path: Path) -> Iterator[None]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             path.write_text(one_line(error) + "\n")
-        if not isinstance(error, KeyboardInterrupt):
+        if not isinstance(error, KeyboardInterrupt | TerminatedError):
             for handler in logger.handlers[1:]:  # the file, not the terminal
                 handler.handle(_traceback_record(error))
         raise

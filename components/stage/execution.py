@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.canonical import key_of
+from components.artifacts.errors import ConfigError
 from components.artifacts.manifest import (
     LEDGER_NAME,
     LOCATION_NAME,
@@ -31,7 +32,7 @@ from components.artifacts.withdrawal import refuse_withdrawn
 from components.stage.config import Config, Within
 from components.stage.engine import LocalEngine, num_cores
 from components.stage.indexed import IndexedEngine, LocalLauncher
-from components.stage.job import PodLauncher, follow, job_index
+from components.stage.job import PodLauncher, follow_leader, job_index
 from components.stage.lifeline import SUPERVISOR_VARIABLE
 from components.stage.progress import start_logging
 from components.stage.step import Report, Step
@@ -42,6 +43,15 @@ PAGE_NAME = "page.html"
 METRICS_NAME = "metrics.json"
 ERROR_NAME = "error.txt"
 """What an output folder holds beside the copied manifest and its location."""
+
+RANK_VARIABLES = ("RANK", "JAX_PROCESS_ID")
+"""torchrun's and JAX's name for the number of a process."""
+
+SIZE_VARIABLES = ("WORLD_SIZE", "JAX_NUM_PROCESSES")
+"""torchrun's and JAX's name for how many there are."""
+
+KEY_VARIABLE = "CODEKILN_KEY"
+"""The key that a launcher expects of the processes that it starts."""
 
 PLANS_NAME = "plans"
 """The folder of the scratch storage where an indexed engine hands its work over."""
@@ -105,6 +115,79 @@ def execute(
         CodekilnError: an input of another kind, a damaged file, a held lease, or what the step
             itself refuses.
     """
+    work = _identify(step, config, inputs)
+    log = start_logging(step.name, work.key, log_file)
+    storage = open_storage(execution.data_root).child(step.name).child(work.key)
+    refuse_withdrawn(storage)
+    reused = storage.exists(MANIFEST_NAME)
+    index = job_index() if execution.engine == "indexed" else None
+    if not reused and index:
+        follow_leader(storage, _plans(storage), index)
+    elif not reused:
+        with storage.lease():
+            reused = storage.exists(MANIFEST_NAME)
+            if not reused:
+                _make(step, config, work, storage, execution)
+        shutil.rmtree(storage.scratch())
+    artifact = Artifact.open(storage.uri, kind=step.kind)
+    level = logging.DEBUG if SUPERVISOR_VARIABLE in os.environ else logging.INFO
+    line = funnel_line(artifact.manifest.tally)
+    log.log(level, "%s %s%s", "reused" if reused else "made", storage.uri, f": {line}" * bool(line))
+    _fill_folder(folder, artifact, reused)
+    return Outcome(artifact=artifact, reused=reused)
+
+
+def process_rank() -> int:
+    """The number of this process among those that make one artifact, as its launcher says it."""
+    for name in RANK_VARIABLES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def is_one_of_several() -> bool:
+    """Whether a launcher started this process with others."""
+    return any(os.environ.get(name, "1") not in ("", "1") for name in SIZE_VARIABLES)
+
+
+def follow(
+    step: Step,
+    config: Config,
+    inputs: Mapping[str, str],
+    execution: Execution,
+    log_file: Path | None = None,
+) -> None:
+    """Help the first process of a launch to make an artifact, which that one publishes.
+
+    Where the artifact is there already, there is nothing to do: the first process sees the same.
+
+    Raises:
+        CodekilnError: as `execute`.
+    """
+    work = _identify(step, config, inputs)
+    start_logging(step.name, work.key, log_file)
+    storage = open_storage(execution.data_root).child(step.name).child(work.key)
+    if not storage.exists(MANIFEST_NAME):
+        with make_engine(execution, storage) as engine:
+            step.load_follow()(work.artifacts, storage.scratch(), config, engine)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a step is asked to make: its inputs, and the key that they and the config have."""
+
+    artifacts: Mapping[str, Artifact]
+    parents: Mapping[str, Parent]
+    identity: Mapping[str, Any]
+    key: str
+
+
+def _identify(step: Step, config: Config, inputs: Mapping[str, str]) -> _Work:
+    """Open the inputs and name the key.
+
+    Raises:
+        ConfigError: the launcher expects another key; this process would wait for the others.
+    """
     artifacts = {
         name: Artifact.open(inputs[name], kind=kind)
         for name, kind in step.all_inputs().items()
@@ -122,34 +205,19 @@ def execute(
         for name, p in parents.items()
     }
     key = key_of(step.name, step.version, identity, named)
-    log = start_logging(step.name, key, log_file)
-    storage = open_storage(execution.data_root).child(step.name).child(key)
-    refuse_withdrawn(storage)
-    reused = storage.exists(MANIFEST_NAME)
-    index = job_index() if execution.engine == "indexed" else None
-    if not reused and index:
-        follow(storage, _plans(storage), index)
-    elif not reused:
-        with storage.lease():
-            reused = storage.exists(MANIFEST_NAME)
-            if not reused:
-                _make(step, config, artifacts, parents, identity, key, storage, execution)
-        shutil.rmtree(storage.scratch())
-    artifact = Artifact.open(storage.uri, kind=step.kind)
-    level = logging.DEBUG if SUPERVISOR_VARIABLE in os.environ else logging.INFO
-    line = funnel_line(artifact.manifest.tally)
-    log.log(level, "%s %s%s", "reused" if reused else "made", storage.uri, f": {line}" * bool(line))
-    _fill_folder(folder, artifact, reused)
-    return Outcome(artifact=artifact, reused=reused)
+    expected = os.environ.get(KEY_VARIABLE)
+    if step.distributed and expected and expected != key:
+        raise ConfigError(
+            f"expected the key {expected} that {KEY_VARIABLE} names, got {key} for {step.name}: "
+            "launch again with this image, this config and these inputs"
+        )
+    return _Work(artifacts, parents, identity, key)
 
 
 def _make(
     step: Step,
     config: Config,
-    artifacts: Mapping[str, Artifact],
-    parents: Mapping[str, Parent],
-    identity: Mapping[str, Any],
-    key: str,
+    work: _Work,
     storage: Storage,
     execution: Execution,
 ) -> None:
@@ -157,26 +225,26 @@ def _make(
     started = time.time()
     writer = ArtifactWriter(storage)
     with make_engine(execution, storage) as engine:
-        report = step.load_run()(artifacts, writer, config, engine)
+        report = step.load_run()(work.artifacts, writer, config, engine)
     report.tally.balance()
     files = _committed_files(writer)
     manifest = Manifest(
         step=step.name,
         version=step.version,
         kind=step.kind,
-        key=key,
+        key=work.key,
         digest=digest_of_files(files, step.undigested),
         files=files,
         tally=report.tally,
         measures=report.measures,
-        config=identity,
-        parents=parents,
+        config=work.identity,
+        parents=work.parents,
         code_version=version("codekiln"),
     )
     storage.replace(SUMMARY_NAME, _summary(step, report).encode())
     if report.html is not None:
         storage.replace(PAGE_NAME, report.html.encode())
-    storage.replace(LEDGER_NAME, _ledger(started, artifacts, execution))
+    storage.replace(LEDGER_NAME, _ledger(started, work.artifacts, execution))
     storage.create(MANIFEST_NAME, manifest.to_bytes())
 
 

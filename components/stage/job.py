@@ -58,7 +58,7 @@ class _Pods:
         return True
 
 
-def follow(storage: Storage, plans: Storage, index: int) -> None:
+def follow_leader(storage: Storage, plans: Storage, index: int) -> None:
     """Do an index's part of every map of a step, until the step's manifest is there.
 
     Args:

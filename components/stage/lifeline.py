@@ -15,6 +15,21 @@ import time
 SUPERVISOR_VARIABLE = "CODEKILN_SUPERVISOR_PID"
 """Set by whoever starts a step and wants it to end with itself."""
 
+EXIT_TERMINATED = 143
+"""128 + SIGTERM: what Kubernetes expects of a container that ended because it was asked to."""
+
+
+class TerminatedError(SystemExit):
+    """The process was asked to end and has saved what it did; its exit code is 143."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(EXIT_TERMINATED)
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
 PR_SET_PDEATHSIG = 1
 POLL_INTERVAL_S = 0.5
 

@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import components
@@ -45,6 +46,14 @@ class RunStep(Protocol):
         config: Any,
         engine: Engine,
     ) -> Report: ...
+
+
+class FollowStep(Protocol):
+    """What a process behind the first does: it helps to make the artifact and writes none of it."""
+
+    def __call__(
+        self, inputs: Mapping[str, Artifact], scratch: Path, config: Any, engine: Engine
+    ) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +95,10 @@ class Step:
     undigested: frozenset[str] = frozenset()
     """Parts for people only, which no digest covers."""
 
+    distributed: bool = False
+    """Whether several processes may make the artifact together: those behind the first call the
+    room's `follow`, and only the first publishes."""
+
     extra: str = ""
     """The extra of the distribution that brings what the step imports."""
 
@@ -100,6 +113,14 @@ class Step:
             MissingExtraError: one of its dependencies is not installed.
         """
         return cast(RunStep, self._load("run", "run"))
+
+    def load_follow(self) -> FollowStep:
+        """Import what a process behind the first does.
+
+        Raises:
+            MissingExtraError: one of its dependencies is not installed.
+        """
+        return cast(FollowStep, self._load("run", "follow"))
 
     def observe(self, config: Config) -> dict[str, Any]:
         """What the step sees of its source that decides what comes out; empty for most."""

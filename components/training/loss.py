@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_ELEMENTS = 2**20
-"""Logits held at once: 4 MB in float32, so that a chunk stays in the processor's caches."""
+from components.training.blocks import NOT_LEARNED
+
+CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
+"""Logits held at once, in float32: 4 MB, so that a chunk stays in a processor's caches; 512 MB on a
+GPU, whose kernels want to be large."""
 
 SMALLEST = torch.finfo(torch.float32).tiny
 """A smaller probability counts as this one: a loss of 87 nats, and never infinite."""
@@ -25,19 +28,31 @@ class LinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss in nats: hidden [N, D], weight [V, D], targets [N]; float32 or bfloat16."""
-        count = len(targets)
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, count: float, masked: bool
+    ) -> Tensor:
+        """The sum of the nats over `count`: hidden [N, D], weight [V, D], targets [N].
+
+        `hidden` and `weight` are float32 or bfloat16. Where `masked`, targets of NOT_LEARNED count
+        nothing.
+        """
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32)
-        losses = torch.empty(count)
+        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        losses = torch.empty(len(targets), device=weight.device)
         rows = chunk_rows(weight)
-        for start in range(0, count, rows):
+        for start in range(0, len(targets), rows):
             chunk = slice(start, start + rows)
             held, wanted = hidden[chunk], targets[chunk, None]
             gradient = torch.softmax(held @ weight.T, -1, dtype=torch.float32)
-            losses[chunk] = gradient.gather(1, wanted)[:, 0].clamp_min(SMALLEST).log_().neg_()
-            gradient.scatter_add_(1, wanted, torch.full(wanted.shape, -1.0)).div_(count)
+            learned = (wanted != NOT_LEARNED) if masked else None
+            if learned is not None:
+                wanted = wanted.clamp_min(0)
+            nats = gradient.gather(1, wanted)[:, 0].clamp_min(SMALLEST).log_().neg_()
+            losses[chunk] = nats if learned is None else nats.mul_(learned[:, 0])
+            one = torch.full(wanted.shape, -1.0, device=weight.device)
+            gradient.scatter_add_(1, wanted, one).div_(count)
+            if learned is not None:
+                gradient.mul_(learned)
             narrow = gradient.to(weight.dtype)
             torch.mm(narrow, weight, out=grad_hidden[chunk])
             if narrow.dtype == torch.float32:
@@ -45,26 +60,41 @@ class LinearCrossEntropy(torch.autograd.Function):
             else:
                 grad_weight += narrow.T @ held
         ctx.save_for_backward(grad_hidden, grad_weight)
-        return losses.mean()
+        return losses.sum() / count
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """The gradients of hidden and weight."""
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad_output.to(grad_hidden.dtype), grad_weight * grad_output, None
+        rough = grad_output.to(grad_hidden.dtype)
+        return grad_hidden * rough, grad_weight * grad_output, None, None, None
 
 
-def next_token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """The mean cross-entropy in nats, with gradients.
+def next_token_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    dtype: torch.dtype,
+    count: float | None = None,
+    masked: bool = False,
+) -> Tensor:
+    """The cross-entropy in nats, with gradients.
 
     Args:
         hidden: [..., D], what the model made of each token.
         weight: [V, D], the output layer.
-        targets: [...], the token that follows each.
+        targets: [...], the token that follows each, or NOT_LEARNED.
         dtype: what the matrices are multiplied in.
+        count: what the sum is divided by; by default the number of targets.
+        masked: whether some targets are NOT_LEARNED.
     """
+    flat = targets.flatten()
     loss: Tensor = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden.flatten(0, -2).to(dtype), weight.to(dtype), targets.flatten()
+        hidden.flatten(0, -2).to(dtype),
+        weight.to(dtype),
+        flat,
+        float(len(flat) if count is None else count),
+        masked,
     )
     return loss
 
@@ -81,4 +111,4 @@ def next_token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 def chunk_rows(weight: Tensor) -> int:
     """Tokens of a chunk, C, for an output layer [V, D]."""
-    return max(16, CHUNK_ELEMENTS // len(weight))
+    return max(16, CHUNK_ELEMENTS.get(weight.device.type, 2**20) // len(weight))

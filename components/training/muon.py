@@ -4,68 +4,67 @@ Jordan et al. 2024 (Muon), Liu et al. 2025 (with weight decay). Shapes: G matric
 R rows, C columns, R <= C.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-NEWTON_SCHULZ = (
-    (4.0848, -6.8946, 2.9270),
-    (3.9505, -6.3029, 2.6377),
-    (3.7418, -5.5913, 2.3037),
-    (2.8769, -3.1427, 1.2046),
-    (2.8366, -3.0525, 1.2012),
-)
+from components.training.newton_schulz import NEWTON_SCHULZ
 
 
-class Muon:
-    """Orthogonalised Nesterov momentum for matrices; those of one shape are worked on as one."""
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised Nesterov momentum for matrices; those of one shape are worked on as one.
+
+    Of weights that are shared over devices (FSDP), each device keeps its part of the momentum, and
+    all gather the whole update to make it orthogonal.
+    """
 
     def __init__(
-        self,
-        matrices: Sequence[Tensor],
-        *,
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
+        self, matrices: Sequence[Tensor], *, lr: float, momentum: float, weight_decay: float
     ) -> None:
-        groups: dict[tuple[int, int], list[Tensor]] = {}
-        for matrix in matrices:
-            rows, columns = matrix.shape
-            groups.setdefault((min(rows, columns), max(rows, columns)), []).append(matrix)
-        self._groups = list(groups.values())
-        self._means = [torch.zeros(len(group), *shape) for shape, group in groups.items()]
-        self._learning_rate = learning_rate
-        self._momentum = momentum
-        self._weight_decay = weight_decay
+        super().__init__(
+            list(matrices), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        )
 
     @torch.no_grad()
-    def step(self, factor: float) -> None:
-        """Apply the gradients, and forget them.
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Apply the gradients."""
+        assert closure is None, "Muon takes no closure"
+        for group in self.param_groups:
+            self._step(group)
 
-        Args:
-            factor: of the learning rate.
-        """
-        rate = self._learning_rate * factor
-        for group, mean in zip(self._groups, self._means, strict=True):
-            gradients = torch.stack([_wide(_gradient(matrix)) for matrix in group])
-            mean.lerp_(gradients, 1 - self._momentum)
-            updates = orthogonalize(gradients.lerp_(mean, self._momentum))
-            for matrix, update in zip(group, updates, strict=True):
-                tall = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-                matrix.mul_(1 - rate * self._weight_decay)
-                matrix.add_(update if _is_wide(matrix) else update.T, alpha=-rate * tall)
-                matrix.grad = None
+    def _step(self, group: dict[str, Any]) -> None:
+        matrices: list[Tensor] = [one for one in group["params"] if one.grad is not None]
+        gradients = [_gradient(matrix) for matrix in matrices]
+        means = [self._mean(matrix) for matrix in matrices]
+        if not matrices:
+            return
+        torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, means, group["momentum"])
+        shapes: dict[tuple[int, int], list[int]] = {}
+        for place, matrix in enumerate(matrices):
+            rows, columns = matrix.shape
+            shapes.setdefault((min(rows, columns), max(rows, columns)), []).append(place)
+        for places in shapes.values():
+            whole = orthogonalize(torch.stack([_wide(_whole(updates[place])) for place in places]))
+            for place, update in zip(places, whole, strict=True):
+                _apply(matrices[place], update, group)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
-        return {"means": self._means}
+    def _mean(self, matrix: Tensor) -> Tensor:
+        state = self.state[matrix]
+        if "mean" not in state:
+            state["mean"] = torch.zeros_like(matrix)
+        mean: Tensor = state["mean"]
+        return mean
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        for mean, held in zip(self._means, state["means"], strict=True):
-            mean.copy_(held)
+
+def _apply(matrix: Tensor, update: Tensor, group: dict[str, Any]) -> None:
+    tall = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    own = update if _is_wide(matrix) else update.T
+    matrix.mul_(1 - group["lr"] * group["weight_decay"])
+    matrix.add_(_like(own, matrix), alpha=-group["lr"] * tall)
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -76,7 +75,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """
     scaled = matrices / (matrices.norm(dim=(1, 2), keepdim=True) * 1.01 + 1e-7)
     gram = scaled @ scaled.mT
-    eye = torch.eye(gram.shape[-1])
+    eye = torch.eye(gram.shape[-1], device=gram.device)
     whole: Tensor | None = None
     for index, (a, b, c) in enumerate(NEWTON_SCHULZ):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c).add_(eye, alpha=a)
@@ -90,6 +89,18 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 def _gradient(matrix: Tensor) -> Tensor:
     assert matrix.grad is not None, "a step follows a backward pass"
     return matrix.grad
+
+
+def _whole(update: Tensor) -> Tensor:
+    return update.full_tensor() if isinstance(update, DTensor) else update
+
+
+def _like(update: Tensor, matrix: Tensor) -> Tensor:
+    """A whole update as the matrix lies: every device has all of it and takes its part."""
+    if not isinstance(matrix, DTensor):
+        return update
+    mesh, places = matrix.device_mesh, matrix.placements
+    return distribute_tensor(update, mesh, places, src_data_rank=None)
 
 
 def _is_wide(matrix: Tensor) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from components.stage.summary import format_number
 from components.training.plot import Series, line_plot
-from components.training.trainer import History, Row
+from components.training.records import History, Row
 from components.training.validation import Score
 
 MAX_REPOSITORIES = 40
@@ -31,20 +31,25 @@ th:first-child, td:first-child { text-align: left; }
 
 
 def report_page(
-    history: History, measures: Mapping[str, float], repositories: Mapping[str, Score]
+    history: History,
+    measures: Mapping[str, float],
+    groups: Mapping[str, Mapping[str, Score]],
 ) -> str:
     """Make the page.
 
     Args:
         history: records and timings of the run.
         measures: results by name.
-        repositories: held-out scores by repository.
+        groups: held-out scores by repository, source and language.
     """
     results = [(name.replace("_", " "), format_number(value)) for name, value in measures.items()]
     if history.timings:
         last = history.timings[-1]
         results.append(("seconds of training", format_number(last["seconds"])))
         results.append(("tokens per second", format_number(round(last["tokens_per_second"]))))
+        results.append(("peak memory, MB", format_number(round(last["peak_memory_bytes"] / 1e6))))
+        if "mfu" in last:
+            results.append(("MFU", format_number(last["mfu"])))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Training</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
@@ -54,17 +59,19 @@ def report_page(
         + _table(("measure", "value"), results)
         + "<h2>Held-out repositories</h2>"
         + "<p>No file of these repositories was trained on.</p>"
-        + _table(REPOSITORY_HEAD, repository_rows(repositories))
+        + "".join(_table(group_head(name), group_rows(scores)) for name, scores in groups.items())
         + "</body></html>\n"
     )
 
 
-REPOSITORY_HEAD = ("repository", "documents", "bytes", "tokens", "bits per byte")
+def group_head(grouping: str) -> tuple[str, ...]:
+    """The head of a table by repository, source or language."""
+    return (grouping, "documents", "bytes", "tokens", "bits per byte")
 
 
-def repository_rows(repositories: Mapping[str, Score]) -> list[tuple[str, ...]]:
-    """Rows for a table, the largest repository first."""
-    largest = sorted(repositories.items(), key=lambda item: (-item[1].bytes, item[0]))
+def group_rows(scores: Mapping[str, Score]) -> list[tuple[str, ...]]:
+    """Rows for a table, the largest group first."""
+    largest = sorted(scores.items(), key=lambda item: (-item[1].bytes, item[0]))
     shown, rest = largest[:MAX_REPOSITORIES], [score for _, score in largest[MAX_REPOSITORIES:]]
     if rest:
         shown.append((f"{len(rest)} more", _sum(rest)))
@@ -103,8 +110,10 @@ def _plots(records: Sequence[Row]) -> str:
         "step",
         "loss, nats per token",
     )
-    rate = line_plot([Series(name="AdamW", points=rates, style="one")], "step", "learning rate")
-    return f"<h2>Loss</h2>{losses}<h2>Learning rate</h2>{rate}"
+    rate = line_plot([Series(name="peak of AdamW", points=rates, style="one")], "step", "rate")
+    norms = [(row["step"], row["gradient_norm"]) for row in records if "gradient_norm" in row]
+    norm = line_plot([Series(name="all gradients", points=norms, style="one")], "step", "norm")
+    return f"<h2>Loss</h2>{losses}<h2>Learning rate</h2>{rate}<h2>Norm of the gradients</h2>{norm}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

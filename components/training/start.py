@@ -7,10 +7,11 @@ from pathlib import Path
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.errors import ArtifactError, ConfigError
+from components.artifacts.tokens import MAX_VOCABULARY
+from components.model.config import ModelConfig
+from components.model.exchange import read_tensors
 from components.model.extension import Extension, grow_vocabulary
-from components.model.folder import read_folder
-from components.model.initialization import initialize
-from components.model.neo import GptNeo
+from components.model.tensors import Tensors, initial_tensors
 from components.training.config import TrainingConfig
 
 EXTENSION_NAME = "tokenizer/extension.json"
@@ -45,6 +46,11 @@ def read_vocabulary(tokens: Artifact, tokenizer: Artifact) -> Vocabulary:
             f"{tokenizer.storage.uri}, got tokens of {index['tokenizer_digest'][:16]!r} in "
             f"{tokens.storage.uri}: give the tokenizer that the tokens were packed with"
         )
+    if index["vocabulary_size"] > MAX_VOCABULARY:
+        raise ArtifactError(
+            f"expected a vocabulary of at most {MAX_VOCABULARY}, got {index['vocabulary_size']} in "
+            f"{tokens.storage.uri}: ids over 65,535 do not fit token shards, take a smaller one"
+        )
     names = {entry.name: entry for entry in tokenizer.part("tokenizer")}
     extension = None
     if EXTENSION_NAME in names:
@@ -53,8 +59,8 @@ def read_vocabulary(tokens: Artifact, tokenizer: Artifact) -> Vocabulary:
     return Vocabulary(size=index["vocabulary_size"], eos_id=index["eos_id"], extension=extension)
 
 
-def starting_model(config: TrainingConfig, vocabulary: Vocabulary) -> GptNeo:
-    """The model before the first step.
+def starting_weights(config: TrainingConfig, vocabulary: Vocabulary) -> tuple[ModelConfig, Tensors]:
+    """Shape and weights before the first step.
 
     Raises:
         ConfigError: the vocabulary is larger than the embedding, or the pretrained model has
@@ -67,19 +73,21 @@ def starting_model(config: TrainingConfig, vocabulary: Vocabulary) -> GptNeo:
             f"{wanted} in TrainingConfig: raise it, or give 0 to take the tokenizer's"
         )
     if config.pretrained_folder:
-        model = _pretrained(config, vocabulary, wanted)
+        shape, tensors = _pretrained(config, vocabulary, wanted)
     else:
         shape = dataclasses.replace(config.model, vocabulary_size=wanted)
-        model = initialize(shape, config.seed, config.initialization)
+        tensors = initial_tensors(shape, config.seed, config.initialization)
     if vocabulary.extension and vocabulary.extension.new_token_ids:
-        model = grow_vocabulary(model, wanted, vocabulary.extension)
-    return model
+        shape, tensors = grow_vocabulary(shape, tensors, wanted, vocabulary.extension)
+    return shape, tensors
 
 
-def _pretrained(config: TrainingConfig, vocabulary: Vocabulary, wanted: int) -> GptNeo:
+def _pretrained(
+    config: TrainingConfig, vocabulary: Vocabulary, wanted: int
+) -> tuple[ModelConfig, Tensors]:
     """The model of the folder, if it fits."""
-    model = read_folder(Path(config.pretrained_folder))
-    held, shape = model.config.to_json(), config.model.to_json()
+    found, tensors = read_weights(config, Path(config.pretrained_folder))
+    held, shape = found.to_json(), config.model.to_json()
     extension = vocabulary.extension
     grows = extension is not None and len(extension.new_token_ids) > 0
     rows = extension.base_vocabulary_size if extension and grows else wanted
@@ -93,4 +101,14 @@ def _pretrained(config: TrainingConfig, vocabulary: Vocabulary, wanted: int) -> 
                 f"{config.pretrained_folder!r}, got {value} in TrainingConfig: set it so, or give "
                 "another folder"
             )
-    return model
+    return found, tensors
+
+
+def read_weights(config: TrainingConfig, folder: Path) -> tuple[ModelConfig, Tensors]:
+    """Shape and weights of a folder; torch reads bfloat16 too, which numpy does not know."""
+    if config.backend == "jax":
+        return read_tensors(folder)
+    from components.model.folder import arrays_of, read_folder
+
+    model = read_folder(folder)
+    return model.config, arrays_of(model)

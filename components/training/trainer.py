@@ -1,50 +1,31 @@
-"""The loop: batches, losses, updates, records, checkpoints."""
+"""The loop: batches, losses, updates, records, checkpoints; whatever backend computes."""
 
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from components.artifacts.errors import StepFailedError
-from components.model.neo import GptNeo
+from components.model.config import ModelConfig
+from components.stage.lifeline import TerminatedError
 from components.stage.progress import LINE_INTERVAL_S, progress
-from components.training.blocks import BlockStream
-from components.training.checkpoint import load_checkpoint, save_checkpoint
+from components.training.blocks import Batch, BlockStream
+from components.training.checkpoints import Checkpoint, Checkpoints
 from components.training.config import TrainingConfig
-from components.training.loss import next_token_loss
-from components.training.optimizer import Optimizer
-from components.training.schedule import learning_rate_factor
-from components.training.validation import HeldOut, Nats, token_nats
+from components.training.flops import model_flops_utilisation
+from components.training.learner import Learner, Nats
+from components.training.preemption import Termination
+from components.training.records import History, Tracker
+from components.training.schedule import (
+    learning_rate_factor,
+    passes_before,
+    passes_of_step,
+    tokens_before,
+)
+from components.training.validation import HeldOut, token_nats
 
 logger = logging.getLogger("codekiln.training")
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-Row = dict[str, Any]
-
-
-@dataclass
-class History:
-    """What a run tells of itself; part of every checkpoint."""
-
-    records: list[Row] = field(default_factory=list)
-    """Losses, learning rates and validations; the same in every run of an equal config."""
-
-    timings: list[Row] = field(default_factory=list)
-    """Wall time, processor time and speed."""
-
-    losses: list[float] = field(default_factory=list)
-    """Of the steps since the last record."""
-
-    seconds: float = 0.0
-    """Wall time of the steps so far, over all processes that worked on the run."""
-
-    cpu_seconds: float = 0.0
 
 
 class Trainer:
@@ -53,20 +34,35 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        model: GptNeo,
+        shape: ModelConfig,
+        learner: Learner,
         stream: BlockStream,
         held_out: HeldOut,
         scratch: Path,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
-        self.model = model
+        """Put a run together.
+
+        Args:
+            config: what is computed.
+            shape: of the model, with its vocabulary.
+            learner: who computes.
+            stream: the training tokens.
+            held_out: the documents that the model is judged by.
+            scratch: where checkpoints go, the same folder for all processes.
+            trackers: who is told besides.
+        """
         self.history = History()
         self._config = config
+        self._shape = shape
+        self._learner = learner
         self._stream = stream
         self._held_out = held_out
         self._sample = held_out.sample(config.validation_tokens)
-        self._scratch = scratch
-        self._optimizer = Optimizer(model, config)
-        self._dtype = DTYPES[config.dtype]
+        self._checkpoints = Checkpoints(scratch, learner.group, config.save_total_limit)
+        self._trackers = trackers
+        self._termination = Termination()
+        self._validation: float | None = None
         self._step = 0
         self._said = time.monotonic()
 
@@ -74,18 +70,23 @@ class Trainer:
         """Train until the last step.
 
         Raises:
-            StepFailedError: the loss or a weight is not a number any more.
+            StepFailedError: the loss or a weight is not a number any more, or memory is short.
+            TerminatedError: SIGTERM came; a checkpoint is saved.
         """
-        self._resume()
-        if self._step == 0:
-            self._validate(self._held_out)
-        left = range(self._step, self._config.max_steps)
-        for _ in progress(left, label="training", total=len(left), unit="step", lines=False):
-            self._advance()
+        self._resume(self._checkpoints.last())
+        with self._termination.watched():
+            if self._step == 0:
+                self._validate(self._held_out)
+            left = range(self._step, self._config.max_steps)
+            for _ in progress(left, label="training", total=len(left), unit="step", lines=False):
+                self._advance()
 
     def finish(self) -> Nats:
-        """Score all held-out tokens with the trained model; the nats of each."""
-        nats = token_nats(self.model, self._held_out.ids)
+        """Score all held-out tokens with the weights that are published; the nats of each."""
+        if self._config.publish == "best" and (best := self._checkpoints.best()):
+            logger.info("publishing the weights of step %d, the best look", best.step)
+            self._learner.read(best.state)
+        nats = self._nats(self._held_out)
         score = self._held_out.score(nats)
         self._record(validation_loss=score.loss, bits_per_byte=score.bits_per_byte)
         return nats
@@ -95,113 +96,126 @@ class Trainer:
         config = self._config
         wall, cpu = time.perf_counter(), time.process_time()
         factor = learning_rate_factor(config.schedule, self._step, config.max_steps)
-        self.history.losses.append(self._backward())
-        self._optimizer.step(factor)
+        last = self._step + 1 == config.max_steps
+        logged = last or (self._step + 1) % config.log_every_steps == 0
+        self.history.losses.append(self._gradients())
+        norm = self._learner.update(factor, measure=logged)
         self._step += 1
+        self._validation = None
         self.history.seconds += time.perf_counter() - wall
         self.history.cpu_seconds += time.process_time() - cpu
-        last = self._step == config.max_steps
-        if last or self._step % config.log_every_steps == 0:
-            self._log(config.learning_rate * factor)
+        if logged:
+            self._log(config.learning_rate * factor, norm)
         if _due(self._step, config.validate_every_steps) and not last:
             self._validate(self._sample)
-        if last or _due(self._step, config.checkpoint_every_steps):
+        terminated = any(self._learner.group.gather(self._termination.asked))
+        if last or terminated or _due(self._step, config.checkpoint_every_steps):
             self._save()
-
-    def _backward(self) -> float:
-        """Gradients of one step; its loss."""
-        config = self._config
-        blocks = torch.from_numpy(
-            self._stream.batch(config.seed, self._step, config.blocks_per_step)
-        )
-        total = 0.0
-        for part in torch.split(blocks, config.batch_size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-                hidden = self.model.hidden(part[:, :-1])
-            loss = next_token_loss(hidden, self.model.output_weight, part[:, 1:], self._dtype)
-            share = loss / config.gradient_accumulation
-            torch.autograd.backward(share)
-            total += share.item()
-        if not math.isfinite(total):
-            raise self._failed(f"a finite loss, got {total}")
-        return total
-
-    def _log(self, learning_rate: float) -> None:
-        history = self.history
-        loss = sum(history.losses) / len(history.losses)
-        history.losses.clear()
-        tokens = self._step * self._config.tokens_per_step
-        self._record(tokens=tokens, training_loss=loss, learning_rate=learning_rate)
-        speed = tokens / history.seconds
-        history.timings.append(
-            {
-                "step": self._step,
-                "seconds": round(history.seconds, 3),
-                "cpu_seconds": round(history.cpu_seconds, 3),
-                "tokens_per_second": round(speed, 1),
-            }
-        )
-        if time.monotonic() - self._said >= LINE_INTERVAL_S:
-            self._said = time.monotonic()
-            logger.info(
-                "step %d of %d: loss %.3f, %.0f tokens/s",
-                self._step,
-                self._config.max_steps,
-                loss,
-                speed,
+        if terminated and not last:
+            raise TerminatedError(
+                f"terminated after step {self._step} of {config.max_steps}: run again to go on"
             )
 
+    def _gradients(self) -> float:
+        """Gradients of one step; its loss."""
+        loss = self._learner.gradients(self._batches())
+        if not math.isfinite(loss):
+            raise self._failed(f"a finite loss, got {loss}")
+        return loss
+
+    def _batches(self) -> list[Batch]:
+        config = self._config
+        first = passes_before(config, self._step)
+        return [
+            self._stream.batch(config.seed, first + index, config.batch_size)
+            for index in range(passes_of_step(config, self._step))
+        ]
+
+    def _log(self, learning_rate: float, gradient_norm: float | None) -> None:
+        history, config = self.history, self._config
+        loss = sum(history.losses) / len(history.losses)
+        history.losses.clear()
+        tokens = tokens_before(config, self._step)
+        values = {"tokens": tokens, "training_loss": loss, "learning_rate": learning_rate}
+        if gradient_norm is not None:
+            values["gradient_norm"] = gradient_norm
+        self._record(**values)
+        self._time(tokens)
+        if time.monotonic() - self._said >= LINE_INTERVAL_S:
+            self._said = time.monotonic()
+            speed = history.timings[-1]["tokens_per_second"]
+            logger.info(
+                "step %d of %d: loss %.3f, %.0f tokens/s", self._step, config.max_steps, loss, speed
+            )
+
+    def _time(self, tokens: int) -> None:
+        """Note how fast it goes: on average, since the first step."""
+        history, learner = self.history, self._learner
+        speed = tokens / history.seconds
+        timing = {
+            "seconds": round(history.seconds, 3),
+            "cpu_seconds": round(history.cpu_seconds, 3),
+            "tokens_per_second": round(speed, 1),
+            "peak_memory_bytes": learner.peak_memory_bytes(),
+        }
+        used = model_flops_utilisation(
+            self._shape,
+            self._config.model.context_length,
+            speed,
+            learner.device_name,
+            learner.num_devices,
+        )
+        if used is not None:
+            timing["mfu"] = round(used, 4)
+        history.timings.append({"step": self._step, **timing})
+        self._tell(timing)
+
     def _validate(self, held_out: HeldOut) -> None:
-        score = held_out.score(token_nats(self.model, held_out.ids))
+        score = held_out.score(self._nats(held_out))
+        self._validation = score.bits_per_byte
         self._record(validation_loss=score.loss, bits_per_byte=score.bits_per_byte)
         logger.info("step %d: validation %.3f bits per byte", self._step, score.bits_per_byte)
 
+    def _nats(self, held_out: HeldOut) -> Nats:
+        length = self._config.model.context_length
+        return token_nats(self._learner.predict, held_out.ids, length, self._learner.num_devices)
+
     def _record(self, **values: float) -> None:
         self.history.records.append({"step": self._step, **values})
+        self._tell(values)
+
+    def _tell(self, values: dict[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.tell(self._step, values)
 
     def _save(self) -> None:
-        state = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
-        if not all(_finite(tensor) for tensor in state.values()):
+        if not self._learner.is_finite():
             raise self._failed("finite weights, got others")
-        history = {name: getattr(self.history, name) for name in _HISTORY_FIELDS}
-        save_checkpoint(
-            self._scratch,
-            self._step,
-            {
-                "step": self._step,
-                "model": state,
-                "optimizer": self._optimizer.state_dict(),
-                "history": history,
-            },
+        self._checkpoints.save(
+            self._step, self._learner.write, self.history.to_json(), self._validation
         )
 
-    def _resume(self) -> None:
-        state = load_checkpoint(self._scratch)
-        if state is None:
+    def _resume(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None:
             return
-        self._step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.history = History(**state["history"])
+        self._step = checkpoint.step
+        self._learner.read(checkpoint.state)
+        self.history = History(**checkpoint.history)
         logger.info("going on after step %d of %d", self._step, self._config.max_steps)
 
     def _failed(self, what: str) -> StepFailedError:
         """An error that names the step and its batch."""
         config = self._config
-        starts = self._stream.starts(config.seed, self._step, config.blocks_per_step)
-        return StepFailedError(
-            f"expected {what} after {self._step} steps, in the batch of {len(starts)} blocks whose "
-            f"first begins at training token {starts[0]}: the last good checkpoint is kept in "
-            f"{self._scratch}; lower learning_rate or set gradient_clip"
+        starts = self._stream.starts(
+            config.seed, passes_before(config, self._step), config.batch_size
         )
-
-
-_HISTORY_FIELDS = ("records", "timings", "losses", "seconds", "cpu_seconds")
+        shard, place = self._stream.locate(int(starts[0]))
+        return StepFailedError(
+            f"expected {what} after {self._step} steps, in the batch whose first block begins at "
+            f"training token {starts[0]} (token {place} of shard {shard}): the last good "
+            "checkpoint is kept; lower learning_rate or set gradient_clip"
+        )
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())

@@ -7,22 +7,25 @@ of a window see little before them: a stride of one context is cheap and slightl
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from components.artifacts.errors import ArtifactError
 from components.artifacts.tokens import TokenShard
-from components.model.neo import GptNeo
-from components.training.loss import next_token_nats
+from components.training.blocks import Tokens
+from components.training.learner import Nats
 
 WINDOW_TOKENS = 4096
-"""Tokens of one forward pass."""
+"""Tokens of one forward pass of a device."""
 
-Nats = npt.NDArray[np.float64]
+Predict = Callable[[Tokens, Tokens], Nats]
+"""Inputs and targets, [R, T] each, to the nats of each target, [R * T]."""
+
+GROUPINGS = ("repo", "source", "language")
+"""By what held-out documents are summed up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +62,8 @@ class HeldOut:
     offsets: npt.NDArray[np.int64]
     """[documents + 1]: document i is predicted at offsets[i] to offsets[i + 1]."""
 
-    repositories: list[str]
-    """[documents]"""
+    groups: dict[str, list[str]]
+    """For each of GROUPINGS, [documents]: the document's repository, source or language."""
 
     sizes: npt.NDArray[np.int64]
     """[documents], UTF-8 bytes."""
@@ -82,7 +85,12 @@ class HeldOut:
         return cls(
             ids.astype(np.int64),
             np.concatenate([[0], np.cumsum(lengths)]),
-            [str(repo) for shard in shards for repo in shard.sources["repo"].to_pylist()],
+            {
+                grouping: [
+                    str(value) for shard in shards for value in shard.sources[grouping].to_pylist()
+                ]
+                for grouping in GROUPINGS
+            },
             np.concatenate([shard.sources["size"].to_numpy() for shard in shards]),
         )
 
@@ -99,7 +107,7 @@ class HeldOut:
         return HeldOut(
             np.concatenate([self.ids[:1], *parts]),
             np.concatenate([[0], np.cumsum([len(part) for part in parts])]),
-            [self.repositories[i] for i in chosen],
+            {name: [values[i] for i in chosen] for name, values in self.groups.items()},
             self.sizes[::stride],
         )
 
@@ -113,14 +121,15 @@ class HeldOut:
             nats=float(nats.sum()),
         )
 
-    def score_repositories(self, nats: Nats) -> dict[str, Score]:
-        """Sum up by repository, in the order of their names."""
+    def score_groups(self, nats: Nats, grouping: str = "repo") -> dict[str, Score]:
+        """Sum up by repository, source or language, in the order of their names."""
         by_document = np.add.reduceat(nats, self.offsets[:-1])
         lengths = np.diff(self.offsets)
+        values = np.array(self.groups[grouping])
         scores = {}
-        for repository in sorted(set(self.repositories)):
-            mine = np.array([name == repository for name in self.repositories])
-            scores[repository] = Score(
+        for name in sorted(set(self.groups[grouping])):
+            mine = values == name
+            scores[name] = Score(
                 documents=int(mine.sum()),
                 tokens=int(lengths[mine].sum()),
                 bytes=int(self.sizes[mine].sum()),
@@ -129,29 +138,26 @@ class HeldOut:
         return scores
 
 
-@torch.no_grad()
-def token_nats(model: GptNeo, ids: npt.NDArray[np.int64]) -> Nats:
+def token_nats(predict: Predict, ids: Tokens, context_length: int, num_devices: int = 1) -> Nats:
     """The nats of each token of a stream but the first, each predicted once.
 
     Args:
-        model: the model; float32.
+        predict: a model.
         ids: [tokens + 1]; the first is only read.
+        context_length: tokens of a window.
+        num_devices: that share the windows of a call.
     """
-    parts = []
-    for inputs, targets in _windows(ids, model.config.context_length):
-        hidden = model.hidden(torch.from_numpy(inputs)).flatten(0, 1)
-        flat = torch.from_numpy(targets).flatten()
-        parts.append(next_token_nats(hidden, model.output_weight, flat).double().numpy())
-    return np.concatenate(parts)
+    windows = _windows(ids, context_length, WINDOW_TOKENS * num_devices)
+    return np.concatenate([predict(inputs, targets) for inputs, targets in windows])
 
 
 def _windows(
-    ids: npt.NDArray[np.int64], length: int
+    ids: npt.NDArray[np.int64], length: int, batch_tokens: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Batches of whole windows, then what is left as a shorter one."""
     inputs, targets = ids[:-1], ids[1:]
     whole = len(inputs) // length * length
-    size = max(1, WINDOW_TOKENS // length) * length
+    size = max(1, batch_tokens // length) * length
     for start in range(0, whole, size):
         part = slice(start, min(start + size, whole))
         yield inputs[part].reshape(-1, length), targets[part].reshape(-1, length)

@@ -1,0 +1,1 @@
+"""All that is said to the Kubernetes API; steps are handed what they need by their caller."""
