@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.canonical import key_of
+from components.artifacts.errors import CorruptArtifactError
 from components.artifacts.manifest import (
     LEDGER_NAME,
     LOCATION_NAME,
@@ -160,7 +161,18 @@ def _make(
     if report.html is not None:
         storage.replace(PAGE_NAME, report.html.encode())
     storage.replace(LEDGER_NAME, _ledger(started, artifacts, execution))
-    storage.create(MANIFEST_NAME, manifest.to_bytes())
+    if not storage.create(MANIFEST_NAME, manifest.to_bytes()):
+        _compare_digests(manifest, storage)
+
+
+def _compare_digests(made: Manifest, storage: Storage) -> None:
+    """What a writer does whose lease was lost, and who came second."""
+    held = Manifest.from_bytes(storage.read(MANIFEST_NAME), storage.uri)
+    if held.digest != made.digest:
+        raise CorruptArtifactError(
+            f"expected digest {made.digest[:16]}, found {held.digest[:16]} published by another "
+            f"run in {storage.uri}: the step is not deterministic, or two versions write one key"
+        )
 
 
 def make_engine(execution: Execution, storage: Storage) -> LocalEngine | IndexedEngine:
