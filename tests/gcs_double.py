@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.hang_up()
         return self.answer(parts.path, body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = handle_all
+    do_GET = do_POST = do_PUT = do_DELETE = handle_all  # noqa: N815
 
     def answer(self, path, body):
         if self.command == "PUT":

@@ -101,7 +101,7 @@ def write_batches(
     paths = [folder / f"batch-{index:05d}.jsonl" for index in range(len(batches))]
     missing = [index for index, path in enumerate(paths) if not path.exists()]
     work = functools.partial(write_batch, model=model)
-    written = engine.map(work, [batches[index] for index in missing], "batches")
+    written = engine.map_here(work, [batches[index] for index in missing], "batches")
     for index, rows in zip(missing, written, strict=True):
         unfinished = paths[index].with_suffix(".unfinished")
         unfinished.write_bytes(draft_rows("batch", rows).data)

@@ -1,5 +1,6 @@
 """Run one step: open its inputs, name its key, reuse or make its artifact, publish it whole."""
 
+import importlib
 import json
 import logging
 import os
@@ -42,6 +43,9 @@ METRICS_NAME = "metrics.json"
 ERROR_NAME = "error.txt"
 """What an output folder holds beside the copied manifest and its location."""
 
+CLUSTER_ENGINE = "components.cluster.engine"
+"""Loaded by its name, as the rooms of steps are: this room imports none of that one."""
+
 PLANS_NAME = "plans"
 """The folder of the scratch storage where an indexed engine hands its work over."""
 
@@ -60,13 +64,37 @@ class Execution(Config):
     """Threads of a step that computes in one process, such as training; 0 takes every core.
     Weights are reproduced bit by bit at an equal number of threads."""
 
-    engine: Literal["local", "indexed", "spark"] = "local"
+    engine: Literal["local", "indexed", "spark", "cluster"] = "local"
     """Who does the work: `local`, worker processes; `indexed`, one process an index, as the pods of
-    a Kubernetes Indexed Job; `spark`, as `local`, and the join of near-dedup on Spark."""
+    a Kubernetes Indexed Job; `cluster`, such pods, and samples run in Jobs of their own; `spark`,
+    as `local`, and the join of near-dedup on Spark."""
 
     allow_unsafe: bool = False
     """Whether the sandbox runs programs on a machine that cannot isolate them: only for programs
     that you trust. Verdicts do not depend on it; the level reached is in the artifact."""
+
+    accelerator: Literal["", "gpu-l4", "gpu-h100", "gpu-h200", "tpu-v5e", "tpu-v6e"] = ""
+    """What training runs on in a cluster, by the name of its component in `k8s/components`; empty
+    for CPUs."""
+
+    accelerators: Annotated[int, Within(0, 4096)] = 0
+    """GPUs or TPU chips of training in all; 0 takes one machine's."""
+
+    queue: str = ""
+    """Kueue's LocalQueue that launched Jobs wait in; empty for none."""
+
+    spot: bool = False
+    """Whether launched pods run on Spot machines, which cost less and may be taken away: work that
+    was lost is done again."""
+
+    max_hours: Annotated[float, Within(0.05, 720)] = 24.0
+    """Hours after which Kubernetes ends what was launched, whatever it does."""
+
+    node_selector: str = ""
+    """Labels of the nodes that launched pods may run on: `label=value,label=value`."""
+
+    tolerations: str = ""
+    """Taints of nodes that launched pods put up with: `key=value:Effect,key:Effect`, or JSON."""
 
 
 LOCAL_ONLY = frozenset({"allow_unsafe"})
@@ -183,6 +211,11 @@ def make_engine(execution: Execution, storage: Storage) -> LocalEngine | Indexed
         storage: of the step; an indexed engine hands its work over in the scratch folder.
     """
     workers, threads = execution.workers or num_cores(), execution.threads or num_cores()
+    if execution.engine == "cluster":
+        engine: IndexedEngine = importlib.import_module(CLUSTER_ENGINE).ClusterEngine(
+            execution, storage, workers, threads
+        )
+        return engine
     if execution.engine == "indexed":
         plans = open_storage(str(storage.scratch())).child(PLANS_NAME)
         return IndexedEngine(workers, threads, plans, LocalLauncher(), execution.allow_unsafe)
