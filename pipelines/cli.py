@@ -40,7 +40,9 @@ codekiln: public source code in, a trained and measured code language model out
   codekiln runs                     what was run, and where it lies
   codekiln dedup-query FILE ... --documents DIR
                                     documents of a finished corpus that are like a file
-  codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export
+  codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export; rm, gc
+  codekiln submit RECIPE --host URL run a recipe on a Kubeflow cluster, and follow it
+  codekiln reap                     remove from a cluster what a launcher left behind
 
 one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
 """
@@ -68,9 +70,11 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "runs": _runs,
         "dedup-query": _dedup_query,
         "data": _data,
+        "submit": _submit,
+        "reap": _reap,
     }
     if name in commands:
-        return _run_command(commands[name], rest, prints=name not in ("run", "compile"))
+        return _run_command(commands[name], rest, prints=name not in ("run", "compile", "submit"))
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
     return run_step_command(find_step(name), rest)
@@ -242,6 +246,18 @@ def _data(argv: Sequence[str]) -> int:
     from pipelines.data import run_data
 
     return run_data(argv)
+
+
+def _submit(argv: Sequence[str]) -> int:
+    from pipelines.submitting import run_submit
+
+    return run_submit(argv)
+
+
+def _reap(argv: Sequence[str]) -> int:
+    from pipelines.reaping import run_reap
+
+    return run_reap(argv)
 
 
 if __name__ == "__main__":

@@ -281,11 +281,11 @@ class Stub:
 
     def start(self, spec, folder, name, index, pod):
         container = spec["containers"][0]
-        paths = {"/scratch": str(folder / "scratch"), "/tmp": str(folder / "scratch")}
+        mounts = {one["name"]: one["mountPath"] for one in container.get("volumeMounts", ())}
+        paths = {mounts["scratch"]: str(folder / "scratch")} if "scratch" in mounts else {}
         (folder / "scratch").mkdir()
         for volume in spec.get("volumes", ()):
             if "configMap" in volume:
-                mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
                 held = self.objects[
                     "ConfigMap", pod["metadata"]["namespace"], volume["configMap"]["name"]
                 ]
@@ -295,8 +295,7 @@ class Stub:
                     (target / file).write_bytes(base64.b64decode(data))
                 paths = {mounts[volume["name"]]: str(target), **paths}
         command = [
-            translate(part, paths)
-            for part in [*container["command"], *container.get("args", ())]
+            translate(part, paths) for part in [*container["command"], *container.get("args", ())]
         ]
         if command[0] == "python":
             command[0] = sys.executable

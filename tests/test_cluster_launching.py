@@ -232,6 +232,10 @@ def test_selectors_and_tolerations_are_read_as_kubectl_spells_them():
         {"key": "d", "operator": "Exists"},
     ]
     assert read_tolerations('[{"operator": "Exists"}]') == [{"operator": "Exists"}]
-    for read, text in ((read_selector, "a"), (read_tolerations, "a:Never"), (read_tolerations, "[")):
+    for read, text in (
+        (read_selector, "a"),
+        (read_tolerations, "a:Never"),
+        (read_tolerations, "["),
+    ):
         with pytest.raises(ConfigError):
             read(text)

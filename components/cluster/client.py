@@ -160,7 +160,11 @@ class ClusterClient:
         """Set annotations; nothing happens where the object is gone."""
         body = {"metadata": {"annotations": dict(annotations)}}
         self._json_or_none(
-            "PATCH", _path_of(reference), f"annotate {reference}", body=body, kind="merge-patch+json"
+            "PATCH",
+            _path_of(reference),
+            f"annotate {reference}",
+            body=body,
+            kind="merge-patch+json",
         )
 
     def list(self, kind: str, namespace: str, **selectors: str) -> dict[str, Any]:

@@ -28,9 +28,7 @@ class ClusterEngine(IndexedEngine):
 
     on_cluster = True
 
-    def __init__(
-        self, execution: Execution, storage: Storage, workers: int, threads: int
-    ) -> None:
+    def __init__(self, execution: Execution, storage: Storage, workers: int, threads: int) -> None:
         """Connect to the cluster.
 
         Args:

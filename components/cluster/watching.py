@@ -24,9 +24,7 @@ logger = logging.getLogger("codekiln")
 class Watch:
     """The objects of a kind and a selector. Use as a context manager; threads may share it."""
 
-    def __init__(
-        self, client: ClusterClient, kind: str, namespace: str, **selectors: str
-    ) -> None:
+    def __init__(self, client: ClusterClient, kind: str, namespace: str, **selectors: str) -> None:
         """Say what to watch.
 
         Args:
