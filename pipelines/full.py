@@ -56,7 +56,7 @@ def full(
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
         engine: who does the work: local, indexed, cluster or spark.
-        accelerator: what training runs on: gpu-l4, gpu-h100, gpu-h200, tpu-v5e, tpu-v6e; empty for CPUs.
+        accelerator: gpu-l4, gpu-h100, gpu-h200, tpu-v5e or tpu-v6e for training; empty: CPUs.
         accelerators: GPUs or TPU chips of training in all, 0 for one machine's.
         queue: Kueue's LocalQueue that launched Jobs wait in; empty for none.
         spot: whether launched pods run on Spot machines.

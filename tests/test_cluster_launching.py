@@ -145,7 +145,7 @@ def test_a_failed_object_is_replaced_and_then_succeeds(stub, tmp_path):
     mark = tmp_path / "mark"
     script = f"if [ -e {mark} ]; then exit 0; else touch {mark}; echo one; echo why; exit 7; fi"
     manifest = a_job(client, ["sh", "-c", script], name="key")
-    with pytest.raises(StepFailedError, match="kiln/key failed: BackoffLimit .*last line: why"):
+    with pytest.raises(StepFailedError, match=r"kiln/key failed: BackoffLimit .*last line: why"):
         run_to_end(client, manifest)
     assert state_of(run_to_end(client, manifest)) == "succeeded"
     assert state_of(run_to_end(client, manifest)) == "succeeded", "adopted, not run a third time"

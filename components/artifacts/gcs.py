@@ -5,6 +5,7 @@ copies of files that must have a path, are on this machine.
 """
 
 import contextlib
+import glob
 import os
 import re
 import secrets
@@ -82,8 +83,11 @@ class GcsStorage:
 
     def local_path(self, name: str) -> Path:
         blob = self._blob(name)
-        copy = self._scratch_root("copies") / self._full(name) / str(blob.generation)
-        if copy.is_file():
+        copy = self._scratch_root("copies") / self._full(name)
+        # Files of a folder lie in one folder, as loaders of models expect; a mark beside each says
+        # which generation it is of.
+        mark = copy.with_name(f".{copy.name}.{blob.generation}")
+        if copy.is_file() and mark.is_file():
             os.utime(copy)
             return copy
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +96,10 @@ class GcsStorage:
         try:
             with named_errors("read", self._uri_of(name)):
                 download_to(blob, temporary)
+            for old in copy.parent.glob(f".{glob.escape(copy.name)}.[0-9]*[0-9]"):
+                old.unlink(missing_ok=True)
             temporary.replace(copy)
+            mark.touch()
         finally:
             temporary.unlink(missing_ok=True)
         return copy

@@ -35,7 +35,7 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 COMPONENT = "map"
 
 CPUS, MEMORY_BYTES, SCRATCH_BYTES = "1", 4 * 2**30, 16 * 2**30
-"""Of a pod: one process works a shard of about 128 MB off, which takes about 2 GB (docs/scale.md)."""
+"""Of a pod: one process and a shard of about 128 MB, which takes about 2 GB (docs/scale.md)."""
 
 logger = logging.getLogger("codekiln")
 

@@ -102,7 +102,11 @@ class LocalEngine:
         results = self._results(function, items)
         yield from progress(results, label=f"{label}: shards done", total=len(items))
 
-    map_here = map
+    def map_here(
+        self, function: Callable[[Item], Result], items: Sequence[Item], label: str
+    ) -> Iterator[Result]:
+        """As `map`: all workers are processes of this machine, see `Engine`."""
+        return self.map(function, items, label)
 
     def _results(
         self, function: Callable[[Item], Result], items: Sequence[Item]
