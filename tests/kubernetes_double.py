@@ -314,8 +314,9 @@ class Stub:
 
 def translate(text, paths):
     """A container's text on this machine."""
-    for old, new in paths.items():
-        text = re.sub(rf"(?<![\w/]){re.escape(old)}(?=/|$|\s)", new, text)
+    if paths:
+        known = "|".join(re.escape(old) for old in paths)
+        text = re.sub(rf"(?<![\w/])({known})(?=/|$|\s)", lambda match: paths[match[1]], text)
     for old, new in REPLACED:
         text = text.replace(old, new) if old in text and " " in text else text
     return text
