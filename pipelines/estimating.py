@@ -20,8 +20,8 @@ PRICES_FILE = Path(__file__).with_name("prices.json")
 OPERATIONS_PER_PARAMETER = 6
 
 SHARE_OF_PEAK = 0.3
-"""Of a device's peak that training keeps busy: assumed, between what small models reach and the 0.45
-that is aimed at for 125M parameters on one GPU."""
+"""Of a device's peak that training keeps busy: assumed, below the 0.45 that is aimed at for 125M
+parameters on one GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def read_prices(path: Path = PRICES_FILE) -> dict[str, Any]:
     """Read a price table.
 
     Raises:
-        ConfigError: it cannot be read, or a device of the table that comes with codekiln is missing.
+        ConfigError: it cannot be read, or lacks a device of the table that codekiln has.
     """
     try:
         prices: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

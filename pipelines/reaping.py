@@ -21,7 +21,7 @@ def run_reap(argv: Sequence[str]) -> int:
         "--namespaces",
         default="",
         metavar="NAME,NAME",
-        help="where to look (default: this pod's own, or that of the KUBECONFIG)",
+        help="where to look (default: codekiln, or what CODEKILN_NAMESPACE says)",
     )
     parser.add_argument(
         "--silent-s",

@@ -91,6 +91,7 @@ class Double:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     state: Double
 
     def log_message(self, *_):

@@ -328,6 +328,7 @@ def ended(value):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     state: Stub
 
     def log_message(self, *_):

@@ -50,6 +50,7 @@ def stub(tmp_path, monkeypatch):
     folder.mkdir()
     with Stub(folder) as running:
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
+        monkeypatch.setenv("CODEKILN_NAMESPACE", "kiln")
         monkeypatch.setenv("CODEKILN_SANDBOX_NAMESPACE", "kiln-sandbox")
         yield running
 

@@ -34,6 +34,7 @@ def quick(monkeypatch):
 def stub(tmp_path, monkeypatch):
     with Stub(tmp_path) as running:
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
+        monkeypatch.setenv("CODEKILN_NAMESPACE", "kiln")
         yield running
 
 

@@ -30,8 +30,10 @@ PATHS = {
 }
 """Where objects of a kind lie, by namespace."""
 
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 NAMESPACE_VARIABLE = "CODEKILN_NAMESPACE"
+NAMESPACE = "codekiln"
+"""Where Jobs run; steps of Kubeflow run in another one (k8s/base)."""
 
 RETRIED = (408, 429, 500, 502, 503, 504)
 PAUSES_S = (0.2, 0.5, 1, 2, 5, 10, 20, 30)
@@ -77,7 +79,7 @@ class ClusterClient:
         host: str,
         pool: Any,
         authorize: Callable[[], Mapping[str, str]] = dict,
-        namespace: str = "default",
+        namespace: str = NAMESPACE,
     ) -> None:
         """Take over a connection pool.
 
@@ -85,7 +87,7 @@ class ClusterClient:
             host: `https://address:port`.
             pool: of urllib3, with certificates.
             authorize: the headers that authorize a request, made anew for each.
-            namespace: of this process.
+            namespace: where Jobs are started.
         """
         self.namespace = namespace
         self._host = host.rstrip("/")
@@ -108,16 +110,12 @@ class ClusterClient:
                 "pip install 'codekiln[cluster]'"
             ) from error
         configuration = client.Configuration()
-        namespace = os.environ.get(NAMESPACE_VARIABLE, "")
         try:
-            if NAMESPACE_FILE.exists() and "KUBECONFIG" not in os.environ:
+            if TOKEN_FILE.exists() and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(client_configuration=configuration)
-                namespace = namespace or NAMESPACE_FILE.read_text().strip()
             else:
                 file = os.environ.get("KUBECONFIG")  # the package reads it at its import alone
                 config.load_kube_config(file, client_configuration=configuration)
-                _, context = config.list_kube_config_contexts(file)
-                namespace = namespace or context["context"].get("namespace", "")
         except (config.ConfigException, OSError, KeyError, ValueError) as error:
             raise ClusterError(
                 f"expected a pod's service account or a KUBECONFIG, got {type(error).__name__} "
@@ -127,7 +125,7 @@ class ClusterClient:
             configuration.host,
             client.ApiClient(configuration).rest_client.pool_manager,
             lambda: _headers_of(configuration),
-            namespace or "default",
+            os.environ.get(NAMESPACE_VARIABLE, NAMESPACE),
         )
 
     def create(self, manifest: Manifest) -> dict[str, Any]:

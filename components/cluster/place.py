@@ -16,6 +16,9 @@ from components.stage.execution import Execution
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 SPOT_LABEL = "cloud.google.com/gke-spot"
 ACCOUNT_VARIABLE = "CODEKILN_SERVICE_ACCOUNT"
+ACCOUNT = "codekiln-map"
+"""Bound to the bucket, and to nothing of the cluster (k8s/base)."""
+
 PASSED_ON = ("CODEKILN_LOG", "STORAGE_EMULATOR_HOST")
 """Variables of the launcher that its pods get too."""
 
@@ -31,7 +34,7 @@ class Place:
 
     namespace: str
     image: str
-    service_account: str = "default"
+    service_account: str = ACCOUNT
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
     queue: str = ""
@@ -55,7 +58,7 @@ class Place:
         return cls(
             namespace=namespace,
             image=image,
-            service_account=os.environ.get(ACCOUNT_VARIABLE, "default"),
+            service_account=os.environ.get(ACCOUNT_VARIABLE, ACCOUNT),
             node_selector=selector,
             tolerations=tuple(tolerations),
             queue=execution.queue,

@@ -35,8 +35,8 @@ def find_silent(
             try:
                 found = client.list(kind, namespace, labelSelector=f"{LAUNCHED}=true")
             except ClusterError as error:
-                if kind == "TrainJob" and "got 404:" in str(error):
-                    continue  # a cluster without the trainer
+                if kind == "TrainJob" and any(f"got {code}:" in str(error) for code in (403, 404)):
+                    continue  # no trainer here, or none of its objects are ours to see
                 raise
             for item in found.get("items", ()):
                 ended = kind != "ConfigMap" and state_of(item) != "running"
