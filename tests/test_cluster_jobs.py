@@ -269,6 +269,7 @@ def test_a_killed_launcher_that_is_started_again_ends_with_the_same_digest(
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert left(stub, "Job"), "the Job outlives its launcher"
+    assert not (tmp_path / "out" / "location.json").exists()
     stub.lose_pods, stub.gone_watches = 1, 1
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ this room.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from components.artifacts.storage import Storage, open_storage
 from components.cluster.client import ClusterClient
@@ -41,13 +41,19 @@ class ClusterEngine(IndexedEngine):
         self.client = ClusterClient.connect()
         self.step, self.key = storage.uri.rstrip("/").split("/")[-2:]
         place = Place.of(execution, self.client.namespace, image_uri("data"))
+        self._jobs = IndexedJobLauncher(self.client, place, self.step, self.key)
         super().__init__(
             workers,
             threads,
             open_storage(execution.data_root).child(f"{PLANS_FOLDER}/{self.step}-{self.key}"),
-            IndexedJobLauncher(self.client, place, self.step, self.key),
+            self._jobs,
             execution.allow_unsafe,
         )
+
+    def __enter__(self) -> Self:
+        self._jobs.remove_left()
+        super().__enter__()
+        return self
 
     def map_here(
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str

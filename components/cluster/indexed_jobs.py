@@ -120,8 +120,6 @@ class IndexedJobLauncher:
     @contextlib.contextmanager
     def launch(self, plan_uri: str, num_indexes: int) -> Iterator[Indexes]:
         """Run the indexes of a plan; leaving removes their Job."""
-        if self._maps == 0:
-            self._remove_left()
         name = f"{self._step}-{self._key[:KEY_DIGITS]}-{self._maps}"
         self._maps += 1
         manifest = index_job(name, self._key, plan_uri, num_indexes, self._place)
@@ -137,7 +135,7 @@ class IndexedJobLauncher:
         finally:
             self._client.remove(Reference.of(held), held["metadata"]["uid"])
 
-    def _remove_left(self) -> None:
+    def remove_left(self) -> None:
         """Remove the Jobs of a launcher of this key that was killed: their plans are gone."""
         selector = f"{COMPONENT_LABEL}={COMPONENT},{KEY_LABEL}={self._key[:KEY_DIGITS]}"
         found = self._client.list("Job", self._place.namespace, labelSelector=selector)
