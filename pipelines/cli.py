@@ -49,7 +49,9 @@ codekiln: public source code in, a trained and measured code language model out
                                     documents of a finished corpus that are like a file
   codekiln crawl-explain SHA256     where a file of a corpus is from, under what licence
   codekiln crawl-forget OWNER/NAME  take a repository out of every crawl, name what it reached
-  codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export
+  codekiln data COMMAND             look into artifacts: ls, show, verify, explain, export; rm, gc
+  codekiln submit RECIPE --host URL run a recipe on a Kubeflow cluster, and follow it
+  codekiln reap                     remove from a cluster what a launcher left behind
 
 one step, as a person or a Kubernetes Job runs it (codekiln STEP --help):
 """
@@ -82,10 +84,12 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         "data": _data,
         "evaluate": _evaluate,
         "compare-scores": _compare_scores,
+        "submit": _submit,
+        "reap": _reap,
     }
     if name in commands:
-        prints = name not in ("run", "compile", "compare", "evaluate", "crawl-forget")
-        return _run_command(commands[name], rest, prints=prints)
+        quiet = ("run", "compile", "compare", "evaluate", "crawl-forget", "submit")
+        return _run_command(commands[name], rest, prints=name not in quiet)
     if name not in step_names():
         raise unknown_name("command", name, {*commands, *step_names()}, "codekiln")
     return run_step_command(find_step(name), rest)
@@ -287,6 +291,18 @@ def _data(argv: Sequence[str]) -> int:
     from pipelines.data import run_data
 
     return run_data(argv)
+
+
+def _submit(argv: Sequence[str]) -> int:
+    from pipelines.submitting import run_submit
+
+    return run_submit(argv)
+
+
+def _reap(argv: Sequence[str]) -> int:
+    from pipelines.reaping import run_reap
+
+    return run_reap(argv)
 
 
 if __name__ == "__main__":

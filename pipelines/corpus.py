@@ -40,9 +40,28 @@ def corpus(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ) -> Corpus:
     """From public source code to token shards."""
-    where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
+    where = {
+        "data_root": data_root,
+        "workers": workers,
+        "threads": threads,
+        "engine": engine,
+        "accelerator": accelerator,
+        "accelerators": accelerators,
+        "queue": queue,
+        "spot": spot,
+        "max_hours": max_hours,
+        "node_selector": node_selector,
+        "tolerations": tolerations,
+    }
 
     # Step 1: source files with provenance. A network's tokens come from a Secret, if there is one.
     crawled = crawl(config=crawl_config, **where)

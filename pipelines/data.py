@@ -15,6 +15,7 @@ from components.stage.command import EXIT_FAILED, OneLineParser, one_line
 from components.stage.config import unknown_name
 from components.stage.execution import Execution
 from components.stage.step import find_step, step_names
+from pipelines.data_removal import run_gc, run_pin, run_rm
 
 USAGE = """\
 codekiln data: look into what the steps made
@@ -27,6 +28,10 @@ codekiln data: look into what the steps made
                                     the documents that training tokens are of
   codekiln data export ARTIFACT --format jsonl-zst --out DIR
                                     documents as GPT-Code-Clippy's JSON lines in zstd
+  codekiln data rm ARTIFACT ...     remove what no other artifact, run or pin needs
+  codekiln data gc [--data-root DIR] [--min-age-hours 24] [--dry-run]
+                                    remove all that no run and no pin needs
+  codekiln data pin ARTIFACT ...    keep an artifact and what it was made of
 
 ARTIFACT: its folder, or a folder with a copy of its manifest, such as a step of a run.
 """
@@ -45,6 +50,9 @@ def run_data(argv: Sequence[str]) -> int:
         "verify": _verify,
         "explain": _explain,
         "export": _export,
+        "rm": run_rm,
+        "gc": run_gc,
+        "pin": run_pin,
     }
     if argv[0] not in commands:
         raise unknown_name("command", argv[0], set(commands), "codekiln data")

@@ -30,6 +30,13 @@ def full(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Public source code in, a trained and measured code language model out.
 
@@ -48,9 +55,28 @@ def full(
         data_root: where artifacts live.
         workers: processes at once, 0 for every core.
         threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        engine: who does the work: local, indexed, cluster or spark.
+        accelerator: gpu-l4, gpu-h100, gpu-h200, tpu-v5e or tpu-v6e for training; empty: CPUs.
+        accelerators: GPUs or TPU chips of training in all, 0 for one machine's.
+        queue: Kueue's LocalQueue that launched Jobs wait in; empty for none.
+        spot: whether launched pods run on Spot machines.
+        max_hours: hours after which Kubernetes ends what was launched.
+        node_selector: nodes of launched pods: label=value,label=value.
+        tolerations: taints that launched pods put up with: key=value:Effect,key:Effect.
     """
-    where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
+    where = {
+        "data_root": data_root,
+        "workers": workers,
+        "threads": threads,
+        "engine": engine,
+        "accelerator": accelerator,
+        "accelerators": accelerators,
+        "queue": queue,
+        "spot": spot,
+        "max_hours": max_hours,
+        "node_selector": node_selector,
+        "tolerations": tolerations,
+    }
 
     data = corpus(
         crawl_config=crawl_config,

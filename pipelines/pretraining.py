@@ -32,9 +32,28 @@ def pretraining(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ) -> Pretraining:
     """From token shards to a scored model."""
-    where = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
+    where = {
+        "data_root": data_root,
+        "workers": workers,
+        "threads": threads,
+        "engine": engine,
+        "accelerator": accelerator,
+        "accelerators": accelerators,
+        "queue": queue,
+        "spot": spot,
+        "max_hours": max_hours,
+        "node_selector": node_selector,
+        "tolerations": tolerations,
+    }
 
     # Step 7: a model from scratch, measured in bits per byte on held-out repositories.
     trained = training(tokens=tokens, tokenizer=tokenizer, config=training_config, **where)

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from components.artifacts.storage import open_storage
+from tests.gcs_double import Double, Fault
+from tests.kubernetes_double import Stub
 
 MICRO = {
     "crawl.max-total-bytes": "1500000",
@@ -140,6 +142,56 @@ def test_kubeflows_local_runner_is_kept_from_rewriting_a_path(tmp_path):
     )
     assert done.returncode == 2
     assert "expected no 'python3' in" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A bucket that the steps of a run reach; scratch in the test's folder."""
+    with Double() as store:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", store.host)
+        monkeypatch.setenv("CODEKILN_SCRATCH", str(tmp_path / "scratch"))
+        yield store
+
+
+def test_a_run_in_a_bucket_has_the_digests_of_one_on_a_disk_and_is_reused(
+    undisturbed, tmp_path, bucket
+):
+    bucket.faults += [Fault(method, "", 503) for method in ("GET", "POST", "POST", "GET")]
+    record, _ = run(tmp_path, "--data-root", "gs://bucket/root", workers="2")
+    assert digests(record) == digests(undisturbed[1])
+    again, _ = run(tmp_path, "--data-root", "gs://bucket/root", workers="2")
+    assert [step["reused"] for step in again["steps"]] == [True] * len(record["steps"])
+    names = set(bucket.buckets["bucket"])
+    assert {f"root/runs/{one['id']}.json" for one in (record, again)} <= names
+    assert not [name for name in names if name.endswith(".lease")]
+    assert bucket.faults == []
+
+
+@pytest.mark.slow
+def test_a_run_in_pods_of_a_cluster_with_its_data_in_a_bucket_has_the_digests_of_this_machine(
+    undisturbed, tmp_path, bucket, monkeypatch
+):
+    """Every map is an Indexed Job, every chunk of samples a Job; pods share the bucket alone."""
+    faults = {"lose_pods": 3, "kill_pods": 1, "tear_logs": 2, "gone_watches": 3, "drop_watches": 3}
+    folder = tmp_path / "stub"
+    folder.mkdir()
+    with Stub(folder, refuse_requests=5, **faults) as stub:
+        monkeypatch.setenv("KUBECONFIG", str(stub.kubeconfig))
+        record, _ = run(tmp_path, "--data-root", "gs://bucket/root", workers="2", engine="cluster")
+        assert [key for key in stub.objects if key[0] in ("Job", "ConfigMap")] == []
+        assert stub.seen["pods"] > 20
+        assert {name: getattr(stub, name) for name in faults} == dict.fromkeys(faults, 0)
+    assert digests(record) == digests(undisturbed[1])
+    assert not [name for name in bucket.buckets["bucket"] if "/.plans/" in name]
+
+
+def test_a_bucket_that_is_not_there_ends_a_run_at_once_in_one_line(tmp_path, bucket):
+    done = subprocess.run(
+        command(tmp_path, "--data-root", "gs://nowhere/root"), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "'gs://nowhere', found no such bucket" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def living(mark):

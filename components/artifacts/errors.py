@@ -7,6 +7,7 @@
     |   |-- CorruptArtifactError  a file is missing, truncated or altered
     |   `-- WrongKindError        a manifest of another kind or schema
     |-- StorageError              the store refuses: unknown scheme, no permission, disk full
+    |-- ClusterError              the Kubernetes API refuses or does not answer
     |-- LeaseHeldError            another process is writing the same key
     |-- MissingExtraError         an optional dependency is not installed
     `-- StepFailedError           a step ended with an error of its own
@@ -41,6 +42,10 @@ class WrongKindError(ArtifactError):
 
 class StorageError(CodekilnError):
     """The store refuses to read or write."""
+
+
+class ClusterError(CodekilnError):
+    """The Kubernetes API refuses, or does not answer."""
 
 
 class LeaseHeldError(CodekilnError):

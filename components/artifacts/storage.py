@@ -1,4 +1,4 @@
-"""Storage by URI: one small interface, and its backend for the local disk.
+"""Storage by URI: one small interface, and its backend for the local disk (`gcs.py` has another).
 
 A `Storage` is a folder of named files. Publication is create-only: a name is written once, whole,
 or not at all. The backends differ only below this interface.
@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from components.artifacts.errors import CorruptArtifactError, LeaseHeldError, StorageError
+from components.artifacts.errors import (
+    CorruptArtifactError,
+    LeaseHeldError,
+    MissingExtraError,
+    StorageError,
+)
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -35,6 +40,9 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises CorruptArtifactError where there is none."""
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes start to stop of a file, or to its end. Raises as `read` does."""
+
     def local_path(self, name: str) -> Path:
         """A path on this machine that holds the file's bytes (for memory maps and loaders)."""
 
@@ -50,27 +58,48 @@ class Storage(Protocol):
     def names(self) -> list[str]:
         """The published names in this folder and below, sorted; unfinished files left out."""
 
+    def modified_unix_s(self, name: str) -> float:
+        """When a file was published. Raises as `read` does."""
+
     def lease(self) -> contextlib.AbstractContextManager[None]:
-        """Hold this folder as its only writer. Raises LeaseHeldError at once where it is held."""
+        """Hold this folder as its only writer. Raises LeaseHeldError where a living process does:
+        at once on a disk, after a few seconds in a bucket, where only a renewal shows life.
+        """
 
     def scratch(self) -> Path:
         """A folder on this machine for unfinished work of the lease holder, kept after a crash."""
 
 
 def open_storage(uri: str) -> Storage:
-    """Open the folder behind a URI: a path or `file://`.
+    """Open the folder behind a URI: a path, `file://` or `gs://`.
 
     Raises:
         StorageError: the scheme is not known.
+        MissingExtraError: the client of that store is not installed.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return LocalStorage(Path(uri).absolute())
     if scheme == "file":
         return LocalStorage(Path(rest))
+    if scheme == "gs":
+        return _open_gcs(uri)
     raise StorageError(
-        f"expected a path or a file:// URI, got {uri!r}: no storage is known for {scheme!r}"
+        f"expected a path, file:// or gs://, got {uri!r}: no storage is known for {scheme!r}"
     )
+
+
+def _open_gcs(uri: str) -> Storage:
+    try:
+        from components.artifacts.gcs import GcsStorage
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "components":
+            raise
+        raise MissingExtraError(
+            f"{uri!r} needs the package 'google-cloud-storage', which is not installed: "
+            "pip install 'codekiln[gcs]'"
+        ) from error
+    return GcsStorage.at(uri)
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,11 @@ class LocalStorage:
             return (self.root / name).read_bytes()
         except FileNotFoundError:
             raise _missing(name, self.uri) from None
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        with self.local_path(name).open("rb") as file:
+            file.seek(start)
+            return file.read(max(stop - start, 0))
 
     def local_path(self, name: str) -> Path:
         path = self.root / name
@@ -133,6 +167,9 @@ class LocalStorage:
             for path in paths
             if path.suffix != TEMPORARY_SUFFIX
         )
+
+    def modified_unix_s(self, name: str) -> float:
+        return self.local_path(name).stat().st_mtime
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:

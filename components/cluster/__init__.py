@@ -1,1 +1,1 @@
-"""All that is said to the Kubernetes API; steps are handed what they need by their caller."""
+"""All that talks to the Kubernetes API: client, watch, launching, Indexed Jobs, chunk Jobs."""

@@ -15,6 +15,13 @@ def crawl(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Find source files, with the provenance of each, and shard them.
 
@@ -23,10 +30,7 @@ def crawl(
         metrics: counts.
         summary: the largest languages and repositories, and the funnel.
         config: CrawlConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -35,5 +39,5 @@ def crawl(
         {},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

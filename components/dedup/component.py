@@ -16,6 +16,13 @@ def dedup(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Drop exact and near duplicates, keep the best copy of each cluster.
 
@@ -25,10 +32,7 @@ def dedup(
         metrics: counts.
         summary: the funnel.
         config: DedupConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -37,5 +41,5 @@ def dedup(
         {"documents": documents},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

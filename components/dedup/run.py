@@ -89,7 +89,7 @@ def _join_near(
         SpillTask(entry, np.flatnonzero(keep), scratch / f"{index:05d}")
         for index, (entry, keep) in enumerate(zip(documents.part(DOCUMENTS), compared, strict=True))
     ]
-    spills = list(engine.map(partial(spill_shard, documents, config), tasks, "signing"))
+    spills = list(engine.map_here(partial(spill_shard, documents, config), tasks, "signing"))
     if engine.joins_on_spark:
         return join_on_spark(spills, ranks, len(catalogue), config, engine.workers)
     sets = SpilledSets(spills, ranks, len(catalogue))

@@ -17,6 +17,13 @@ def generation(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Sample completions of benchmark problems, and continuations of held-out code.
 
@@ -24,10 +31,7 @@ def generation(
         model: trained model with its tokenizer.
         tokens: token shards whose validation split gives the held-out code.
         config: GenerationConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -36,5 +40,5 @@ def generation(
         {"model": model, "tokens": tokens},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

@@ -174,7 +174,8 @@ def write_batches(
     work = functools.partial(write_batch, source=source, arithmetic=arithmetic)
     todo = [batches[index] for index in missing]
     # One process feeds a GPU; a processor's cores get one each.
-    written = map(work, todo) if arithmetic.device == "cuda" else engine.map(work, todo, "batches")
+    on_gpu = arithmetic.device == "cuda"
+    written = map(work, todo) if on_gpu else engine.map_here(work, todo, "batches")
     for index, rows in zip(missing, written, strict=True):
         unfinished = paths[index].with_suffix(".unfinished")
         unfinished.write_bytes(draft_rows("batch", rows).data)

@@ -17,6 +17,13 @@ def packing(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ) -> None:
     """Encode documents as token shards, and hold out whole repositories.
 
@@ -27,14 +34,11 @@ def packing(
         metrics: tokens and bytes per token.
         summary: the splits.
         config: PackingConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
     inputs = {"documents": documents, "tokenizer": tokenizer}
     outputs = {"output": output, "metrics": metrics, "summary": summary}
-    execution = {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine}
+    execution = locals()
     run_component("packing", inputs, outputs, config, execution)

@@ -26,6 +26,13 @@ def publishing(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Make the model folder with its cards and provenance, and the report."""
     from components.stage.kubeflow import run_component
@@ -37,5 +44,5 @@ def publishing(
         {name: given[name] for name in names.split()},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

@@ -38,10 +38,14 @@ class Batch:
     data: bytes
     """JSON lines in gzip, ids from 0; the same bytes for the same programs."""
 
+    attempt: int = 0
+    """Of the programs of one chunk: further ones hold those that got no verdict."""
+
     @property
     def name(self) -> str:
-        """The name of its Job and of its ConfigMap: key and index."""
-        return f"sandbox-{self.key[:16]}-{self.index:05d}"
+        """The name of its Job and of its ConfigMap: key, index, and a further attempt's number."""
+        again = f"-{self.attempt}" if self.attempt else ""
+        return f"sandbox-{self.key[:16]}-{self.index:05d}{again}"
 
 
 def cut_batches(key: str, programs: Sequence[Program]) -> tuple[list[Batch], list[int]]:

@@ -16,16 +16,20 @@ def sandbox(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Run every sample against its problem's tests and give it a verdict.
 
     Args:
         samples: samples to run.
         config: SandboxConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -34,5 +38,5 @@ def sandbox(
         {"samples": samples},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

@@ -36,6 +36,9 @@ class Place:
     worker_root: str = "/opt/codekiln"
     """What holds `components/sandbox/worker` in the image."""
 
+    queue: str = ""
+    """Kueue's LocalQueue; empty for none."""
+
 
 def labels_of(batch: Batch) -> dict[str, str]:
     """Labels by which a batch's objects are found: by step and key."""
@@ -57,10 +60,12 @@ def deadline_s(batch: Batch, config: SandboxConfig) -> int:
 def batch_job(batch: Batch, config: SandboxConfig, place: Place) -> dict[str, Any]:
     """The Job of a batch; its name is the batch's, so that a second one cannot be made."""
     labels = labels_of(batch)
+    queued = {"kueue.x-k8s.io/queue-name": place.queue} if place.queue else {}
+    metadata = {"name": batch.name, "namespace": place.namespace, "labels": {**labels, **queued}}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": batch.name, "namespace": place.namespace, "labels": labels},
+        "metadata": metadata,
         "spec": {
             "completions": 1,
             "parallelism": 1,

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.artifacts.artifact import Artifact, ArtifactWriter, Draft
 from components.artifacts.errors import ArtifactError
@@ -31,6 +31,9 @@ from components.sandbox.supervision import (
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
 
+if TYPE_CHECKING:
+    from components.sandbox.remote import RemoteWorker
+
 CHUNK_PROGRAMS = 64
 """Programs of a chunk: a worker starts in about 0.1 s and a crash costs one chunk of each worker;
 with 64 the 1,076 programs of the tiny recipe are 18 chunks, enough to keep two workers busy."""
@@ -52,12 +55,26 @@ def run(
     samples = read_rows(inputs["samples"], "samples")
     check_samples(samples)
     chunks = plan_chunks(samples, config)
+    tally = _run_chunks(engine, output, chunks, config)
+    return Report(tally=tally, measures=measures_of(tally), markdown=_markdown(tally))
+
+
+def _run_chunks(
+    engine: Engine, output: ArtifactWriter, chunks: list[Chunk], config: SandboxConfig
+) -> Tally:
+    """Run chunks in Jobs of their own on a cluster, in worker processes elsewhere."""
+    if engine.on_cluster:
+        from components.sandbox.remote import run_chunks_on_cluster  # what talks to a cluster
+
+        judged = functools.partial(run_chunk, config=config)
+        return run_chunks_on_cluster(
+            engine, output, chunks, config, lambda chunk, worker: judged(chunk, worker=worker)
+        )
     floor = UNSAFE_FLOOR if engine.allow_unsafe else DEFAULT_FLOOR
     with WorkerProcess(config, floor) as worker:
         worker.probe()  # before any work is handed out
     work = functools.partial(run_chunk, config=config, floor=floor)
-    tally = map_shards(engine, output, work, chunks, "programs")
-    return Report(tally=tally, measures=measures_of(tally), markdown=_markdown(tally))
+    return map_shards(engine, output, work, chunks, "programs")
 
 
 def check_samples(samples: list[dict[str, Any]]) -> None:
@@ -121,15 +138,18 @@ def plan_chunks(samples: list[dict[str, Any]], config: SandboxConfig) -> list[Ch
 
 
 def run_chunk(
-    chunk: Chunk, config: SandboxConfig, floor: str = DEFAULT_FLOOR
+    chunk: Chunk,
+    config: SandboxConfig,
+    floor: str = DEFAULT_FLOOR,
+    worker: "RemoteWorker | None" = None,
 ) -> tuple[list[Draft], Tally]:
-    """Run the programs of one chunk."""
+    """Run the programs of one chunk, in a process of this machine where no worker is given."""
     checks, samples = selfcheck_rows(chunk.problems), sample_rows(chunk)
     programs = [program for _, program in [*checks, *samples]]
-    with WorkerProcess(config, floor) as worker:
-        verdicts = list(run_programs(worker, programs))
-        retried = retry_broken(worker, programs, verdicts)
-        level = worker.level
+    with worker or WorkerProcess(config, floor) as judge:
+        verdicts = list(run_programs(judge, programs))
+        retried = retry_broken(judge, programs, verdicts)
+        level = judge.level
     tally = Tally()
     tally.count("programs_retried", retried)
     tally.count(f"chunks_at_{level}")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from components.artifacts.errors import StepFailedError
 from components.sandbox.config import SandboxConfig
@@ -244,7 +244,14 @@ def refusal(level: str, floor: str, refused: Mapping[str, str]) -> str:
     )
 
 
-def run_programs(worker: WorkerProcess, programs: Iterable[Program]) -> Iterator[Verdict]:
+class Judge(Protocol):
+    """Who runs programs: a worker process here, or Jobs of a cluster."""
+
+    def run(self, program: Program) -> Verdict:
+        """The verdict of one program; `infra_error` where there is none."""
+
+
+def run_programs(worker: Judge, programs: Iterable[Program]) -> Iterator[Verdict]:
     """The verdicts of programs in their order; equal programs run once."""
     known: dict[Program, Verdict] = {}
     for program in programs:
@@ -253,7 +260,7 @@ def run_programs(worker: WorkerProcess, programs: Iterable[Program]) -> Iterator
         yield known[program]
 
 
-def judge_program(worker: WorkerProcess, program: Program) -> Verdict:
+def judge_program(worker: Judge, program: Program) -> Verdict:
     """The verdict of one program; one too large to be sent is none that anybody meant to pass."""
     if len(program.completion) > MAX_COMPLETION_CHARACTERS:
         return Verdict("output", "completion size")

@@ -19,6 +19,13 @@ def scoring(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Score verdicts: pass@k with bootstrap intervals, verdict classes, lines that parse.
 
@@ -27,10 +34,7 @@ def scoring(
         verdicts: verdicts of the sandbox, with its self-check.
         decontamination: documents whose part on problems says which ones the corpus held.
         config: ScoringConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -39,5 +43,5 @@ def scoring(
         {"samples": samples, "verdicts": verdicts, "decontamination": decontamination},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

@@ -47,10 +47,19 @@ class Engine(Protocol):
     def allow_unsafe(self) -> bool:
         """Whether programs of a model may run without isolation."""
 
+    @property
+    def on_cluster(self) -> bool:
+        """Whether maps run in pods, which share the data root and nothing else."""
+
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str
     ) -> Iterator[Result]:
         """Apply a picklable function to every item; results come in the order of the items."""
+
+    def map_here(
+        self, function: Callable[[Item], Result], items: Sequence[Item], label: str
+    ) -> Iterator[Result]:
+        """As `map`, on this machine: for work whose results lie in its scratch folder."""
 
 
 class LocalEngine:
@@ -58,6 +67,8 @@ class LocalEngine:
 
     A context manager: leaving it ends the workers.
     """
+
+    on_cluster = False
 
     def __init__(
         self,
@@ -90,6 +101,12 @@ class LocalEngine:
         """
         results = self._results(function, items)
         yield from progress(results, label=f"{label}: shards done", total=len(items))
+
+    def map_here(
+        self, function: Callable[[Item], Result], items: Sequence[Item], label: str
+    ) -> Iterator[Result]:
+        """As `map`: all workers are processes of this machine, see `Engine`."""
+        return self.map(function, items, label)
 
     def _results(
         self, function: Callable[[Item], Result], items: Sequence[Item]

@@ -1,5 +1,6 @@
 """Run one step: open its inputs, name its key, reuse or make its artifact, publish it whole."""
 
+import importlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.canonical import key_of
-from components.artifacts.errors import ConfigError
+from components.artifacts.errors import ConfigError, CorruptArtifactError
 from components.artifacts.manifest import (
     LEDGER_NAME,
     LOCATION_NAME,
@@ -53,6 +54,10 @@ SIZE_VARIABLES = ("WORLD_SIZE", "JAX_NUM_PROCESSES")
 KEY_VARIABLE = "CODEKILN_KEY"
 """The key that a launcher expects of the processes that it starts."""
 
+
+CLUSTER_ENGINE = "components.cluster.engine"
+"""Loaded by its name, as the rooms of steps are: this room imports none of that one."""
+
 PLANS_NAME = "plans"
 """The folder of the scratch storage where an indexed engine hands its work over."""
 
@@ -71,14 +76,38 @@ class Execution(Config):
     """Threads of a step that computes in one process, such as training; 0 takes every core.
     Weights are reproduced bit by bit at an equal number of threads."""
 
-    engine: Literal["local", "indexed", "spark"] = "local"
+    engine: Literal["local", "indexed", "spark", "cluster"] = "local"
     """Who does the work: `local`, worker processes; `indexed`, one process an index, or the pods of
     a Kubernetes Indexed Job whose every pod runs this same command with `workers` = completions;
-    `spark`, as `local`, and the join of near-dedup on Spark."""
+    `cluster`, Indexed Jobs that this step starts, and samples run in Jobs of their own; `spark`, as
+    `local`, and the join of near-dedup on Spark."""
 
     allow_unsafe: bool = False
     """Whether the sandbox runs programs on a machine that cannot isolate them: only for programs
     that you trust. Verdicts do not depend on it; the level reached is in the artifact."""
+
+    accelerator: Literal["", "gpu-l4", "gpu-h100", "gpu-h200", "tpu-v5e", "tpu-v6e"] = ""
+    """What training runs on in a cluster, by the name of its component in `k8s/components`; empty
+    for CPUs."""
+
+    accelerators: Annotated[int, Within(0, 4096)] = 0
+    """GPUs or TPU chips of training in all; 0 takes one machine's."""
+
+    queue: str = ""
+    """Kueue's LocalQueue that launched Jobs wait in; empty for none."""
+
+    spot: bool = False
+    """Whether launched pods run on Spot machines, which cost less and may be taken away: work that
+    was lost is done again."""
+
+    max_hours: Annotated[float, Within(0.05, 720)] = 24.0
+    """Hours after which Kubernetes ends what was launched, whatever it does."""
+
+    node_selector: str = ""
+    """Labels of the nodes that launched pods may run on: `label=value,label=value`."""
+
+    tolerations: str = ""
+    """Taints of nodes that launched pods put up with: `key=value:Effect,key:Effect`, or JSON."""
 
 
 LOCAL_ONLY = frozenset({"allow_unsafe"})
@@ -245,7 +274,18 @@ def _make(
     if report.html is not None:
         storage.replace(PAGE_NAME, report.html.encode())
     storage.replace(LEDGER_NAME, _ledger(started, work.artifacts, execution))
-    storage.create(MANIFEST_NAME, manifest.to_bytes())
+    if not storage.create(MANIFEST_NAME, manifest.to_bytes()):
+        _compare_digests(manifest, storage)
+
+
+def _compare_digests(made: Manifest, storage: Storage) -> None:
+    """What a writer does whose lease was lost, and who came second."""
+    held = Manifest.from_bytes(storage.read(MANIFEST_NAME), storage.uri)
+    if held.digest != made.digest:
+        raise CorruptArtifactError(
+            f"expected digest {made.digest[:16]}, found {held.digest[:16]} published by another "
+            f"run in {storage.uri}: the step is not deterministic, or two versions write one key"
+        )
 
 
 def make_engine(execution: Execution, storage: Storage) -> LocalEngine | IndexedEngine:
@@ -256,6 +296,11 @@ def make_engine(execution: Execution, storage: Storage) -> LocalEngine | Indexed
         storage: of the step; an indexed engine hands its work over in the scratch folder.
     """
     workers, threads = execution.workers or num_cores(), execution.threads or num_cores()
+    if execution.engine == "cluster":
+        engine: IndexedEngine = importlib.import_module(CLUSTER_ENGINE).ClusterEngine(
+            execution, storage, workers, threads
+        )
+        return engine
     if execution.engine == "indexed":
         launcher = LocalLauncher() if job_index() is None else PodLauncher()
         return IndexedEngine(workers, threads, _plans(storage), launcher, execution.allow_unsafe)

@@ -51,6 +51,9 @@ class Indexes(Protocol):
             StepFailedError: an index was killed too often.
         """
 
+    def ending(self) -> str:
+        """How the indexes ended, in words."""
+
 
 class Launcher(Protocol):
     """Who starts the indexes of a map."""
@@ -66,6 +69,7 @@ class IndexedEngine:
     """
 
     joins_on_spark = False
+    on_cluster = False
 
     def __init__(
         self,
@@ -108,6 +112,12 @@ class IndexedEngine:
         results = self._results(function, items)
         yield from progress(results, label=f"{label}: shards done", total=len(items))
 
+    def map_here(
+        self, function: Callable[[Item], Result], items: Sequence[Item], label: str
+    ) -> Iterator[Result]:
+        """As `map`: here all indexes are processes of this machine, see `Engine`."""
+        return self.map(function, items, label)
+
     def _results(
         self, function: Callable[[Item], Result], items: Sequence[Item]
     ) -> Iterator[Result]:
@@ -131,8 +141,8 @@ def _wait_for(storage: Storage, number: int, indexes: Indexes) -> None:
         at_work = indexes.tend()
         if not at_work and not has_result(storage, number):
             raise StepFailedError(
-                f"expected a result of item {number}, all indexes ended without one in "
-                f"{storage.uri}: run again"
+                f"expected a result of item {number} in {storage.uri}, {indexes.ending()}: "
+                "run again"
             )
         time.sleep(POLL_INTERVAL_S)
 
@@ -166,6 +176,10 @@ class LocalIndexes:
             if code not in (None, 0, EXIT_WORK_FAILED):
                 self._restart(index, code)
         return any(process.poll() is None for process in self._processes.values())
+
+    def ending(self) -> str:
+        """How the indexes ended, see `Indexes`."""
+        return f"all {len(self._processes)} indexes ended without one"
 
     def wait(self) -> None:
         """Let the indexes end by themselves."""

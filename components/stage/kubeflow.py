@@ -14,6 +14,7 @@ from kfp import dsl
 
 from components.artifacts.manifest import LOCATION_NAME
 from components.stage.command import error_kept
+from components.stage.config import fields_of
 from components.stage.execution import (
     ERROR_NAME,
     METRICS_NAME,
@@ -50,7 +51,7 @@ def run_component(
         inputs: input name to Kubeflow artifact: a folder with a copied manifest.
         outputs: `output`, `metrics`, `summary` and, where the step draws one, `page`.
         config: the identity struct; its integers arrive as doubles.
-        execution: the flat execution parameters.
+        execution: the component's arguments, the flat parameters of `Execution` among them.
     """
     os.environ.setdefault("CODEKILN_LOG", "json")
     if SUPERVISOR_VARIABLE in os.environ:
@@ -64,7 +65,13 @@ def run_component(
             step.config.from_json(config),
             {name: artifact.path for name, artifact in inputs.items()},
             folder,
-            Execution.from_json(execution),
+            Execution.from_json(
+                {
+                    field.name: execution[field.name]
+                    for field in fields_of(Execution)
+                    if field.name in execution
+                }
+            ),
         )
     location = json.loads((folder / LOCATION_NAME).read_text())
     outputs["output"].metadata.update(

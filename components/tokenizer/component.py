@@ -16,6 +16,13 @@ def tokenizer(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ) -> None:
     """Train a byte-level BPE on the documents, or extend a given vocabulary.
 
@@ -25,10 +32,7 @@ def tokenizer(
         metrics: vocabulary size and bytes per token.
         summary: fertility by language.
         config: TokenizerConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -37,5 +41,5 @@ def tokenizer(
         {"documents": documents},
         {"output": output, "metrics": metrics, "summary": summary},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

@@ -18,6 +18,13 @@ def training(
     workers: int,
     threads: int,
     engine: str,
+    accelerator: str,
+    accelerators: int,
+    queue: str,
+    spot: bool,
+    max_hours: float,
+    node_selector: str,
+    tolerations: str,
 ):
     """Train a GPT-Neo on token shards and measure it on held-out documents.
 
@@ -26,10 +33,7 @@ def training(
         tokenizer: the tokenizer that the shards were packed with.
         page: the loss curve and the results.
         config: TrainingConfig as JSON.
-        data_root: where artifacts live.
-        workers: processes at once, 0 for every core.
-        threads: threads of a step that computes in one process, 0 for every core.
-        engine: who does the work: local, indexed or spark.
+        data_root: and what follows: where and how fast, see Execution.
     """
     from components.stage.kubeflow import run_component
 
@@ -38,5 +42,5 @@ def training(
         {"tokens": tokens, "tokenizer": tokenizer},
         {"output": output, "metrics": metrics, "summary": summary, "page": page},
         config,
-        {"data_root": data_root, "workers": workers, "threads": threads, "engine": engine},
+        locals(),
     )

@@ -1,0 +1,460 @@
+"""A stub of the Kubernetes API server, with the real commands behind its Jobs as processes.
+
+It keeps objects with uids and versions, refuses a taken name, serves watches, merges patches, and
+runs the pods of Jobs (Indexed ones, and those with a ConfigMap) and of TrainJobs. A pod gets its
+command, its variables, its ConfigMaps and an empty scratch folder, and shares nothing else with
+another one but what the data root holds. What this machine lacks (gVisor, a network that does not
+answer) is taken out of the sandbox's command line.
+"""
+
+import base64
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+PATH = re.compile(
+    r"/(?:api|apis)/(?:[^/]+/)?(?:v1|v1alpha1|v1alpha2)/namespaces/([^/]+)/([a-z]+)"
+    r"(?:/([^/]+))?(/log)?"
+)
+KINDS = {"configmaps": "ConfigMap", "pods": "Pod", "jobs": "Job", "trainjobs": "TrainJob"}
+HISTORY_END = "0"
+REPLACED = (
+    (" --prove-no-network", ""),
+    ("--floor L4", "--floor L2"),
+    ("python ", f"{sys.executable} "),
+)
+
+
+@dataclass
+class Stub:
+    """The server's state, and the faults that it is asked for: each number is counted down."""
+
+    folder: Path
+    lose_pods: int = 0
+    """Pods whose node goes: killed while they work, and gone with their logs."""
+
+    kill_pods: int = 0
+    """Pods that the system kills for memory: counted against their budget."""
+
+    tear_logs: int = 0
+    """Logs that end in the middle of a line."""
+
+    gone_watches: int = 0
+    """Watches that end with 410 Gone."""
+
+    drop_watches: int = 0
+    """Watches whose connection drops after an event."""
+
+    refuse_requests: int = 0
+    """Requests answered with 503, 429 or not at all."""
+
+    events: list = field(default_factory=list)
+    seen: Counter = field(default_factory=Counter)
+    """Requests by method and kind; `pods`; `in_flight`, the most Jobs at once."""
+
+    def __post_init__(self):
+        self.changed = threading.Condition(threading.RLock())
+        self.objects = {}
+        self.logs = {}
+        self.version = 100
+        self.processes = {}
+        self.chance = random.Random(0)
+
+    def __enter__(self):
+        stub = self
+
+        class Handler(_Handler):
+            state = stub
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.kubeconfig.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "stub",
+                    "clusters": [
+                        {
+                            "name": "stub",
+                            "cluster": {"server": f"http://127.0.0.1:{self.server.server_port}"},
+                        }
+                    ],
+                    "users": [{"name": "stub", "user": {"token": "secret-of-the-stub"}}],
+                    "contexts": [
+                        {
+                            "name": "stub",
+                            "context": {"cluster": "stub", "user": "stub", "namespace": "kiln"},
+                        }
+                    ],
+                }
+            )
+        )
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+        for process in [*self.processes.values()]:
+            process.kill()
+
+    def take(self, fault):
+        """Whether a fault is due."""
+        with self.changed:
+            left = getattr(self, fault)
+            setattr(self, fault, max(0, left - 1))
+            return left > 0
+
+    def store(self, kind, value, event):
+        with self.changed:
+            self.version += 1
+            value["metadata"]["resourceVersion"] = str(self.version)
+            key = (kind, value["metadata"]["namespace"], value["metadata"]["name"])
+            if event == "DELETED":
+                self.objects.pop(key, None)
+            else:
+                self.objects[key] = value
+            self.events.append((self.version, kind, event, json.loads(json.dumps(value))))
+            running = sum(
+                1 for (one, *_), held in self.objects.items() if one == "Job" and not ended(held)
+            )
+            self.seen["in_flight"] = max(self.seen["in_flight"], running)
+            self.changed.notify_all()
+
+    def create(self, kind, value):
+        metadata = value["metadata"]
+        key = (kind, metadata["namespace"], metadata["name"])
+        with self.changed:
+            if key in self.objects:
+                return None
+            metadata["uid"] = f"uid-{self.version}-{metadata['name']}"
+            metadata["creationTimestamp"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            value.setdefault("status", {})
+            self.store(kind, value, "ADDED")
+        if kind in ("Job", "TrainJob"):
+            threading.Thread(target=self.run_object, args=(kind, value), daemon=True).start()
+        return value
+
+    def delete(self, key):
+        with self.changed:
+            value = self.objects.get(key)
+            if value is None:
+                return False
+            self.store(key[0], value, "DELETED")
+            pods = [
+                held
+                for (kind, *_), held in self.objects.items()
+                if kind == "Pod" and held["metadata"].get("owner") == value["metadata"]["uid"]
+            ]
+            for pod in pods:
+                name = pod["metadata"]["name"]
+                if process := self.processes.pop(name, None):
+                    process.kill()
+                self.store("Pod", pod, "DELETED")
+                self.logs.pop(name, None)
+        return True
+
+    def alive(self, kind, value):
+        held = self.objects.get((kind, value["metadata"]["namespace"], value["metadata"]["name"]))
+        return held is not None and held["metadata"]["uid"] == value["metadata"]["uid"]
+
+    def end(self, kind, value, succeeded, reason=""):
+        with self.changed:
+            if not self.alive(kind, value):
+                return
+            condition = {
+                "type": "Complete" if succeeded else "Failed",
+                "status": "True",
+                "reason": reason or "Completed",
+                "message": "as the stub saw it",
+            }
+            held = self.objects[kind, value["metadata"]["namespace"], value["metadata"]["name"]]
+            self.store(kind, {**held, "status": {"conditions": [condition]}}, "MODIFIED")
+
+    def run_object(self, kind, value):
+        if kind == "TrainJob":
+            return self.run_train_job(value)
+        spec = value["spec"]
+        indexed = spec.get("completionMode") == "Indexed"
+        budget = spec["backoffLimitPerIndex"] if indexed else spec["backoffLimit"]
+        results = {}
+
+        def run_index(index):
+            results[index] = self.run_budget(value, index if indexed else None, budget)
+
+        threads = [
+            threading.Thread(target=run_index, args=(index,), daemon=True)
+            for index in range(spec["completions"])
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        whole = all(results.get(index) == 0 for index in range(spec["completions"]))
+        return self.end(
+            "Job", value, whole, "" if whole else "FailedIndexes" if indexed else "BackoffLimit"
+        )
+
+    def run_budget(self, job, index, budget):
+        """Start one index again until it ends well or its budget is spent; the last exit code."""
+        failures = 0
+        final = {
+            code
+            for rule in job["spec"].get("podFailurePolicy", {}).get("rules", ())
+            for code in rule.get("onExitCodes", {}).get("values", ())
+        }
+        while self.alive("Job", job):
+            code = self.run_pod("Job", job, job["spec"]["template"], index)
+            if code == 0 or code in final:
+                return code
+            if code is not None:  # a lost pod costs nothing
+                failures += 1
+            if failures > budget:
+                return code
+        return None
+
+    def run_train_job(self, value):
+        trainer = value["spec"]["trainer"]
+        pod = {"containers": [{**trainer, "name": "node"}]}
+        codes = [
+            self.run_pod("TrainJob", value, {"metadata": {}, "spec": pod}, None)
+            for _ in range(1 + value["spec"].get("restarts", 0))
+        ]
+        return self.end("TrainJob", value, codes[-1] == 0, "JobSetFailed" * (codes[-1] != 0))
+
+    def run_pod(self, kind, owner, template, index):
+        """Run a pod's command to its end; the exit code, None where its node was lost."""
+        job = owner["metadata"]["name"]
+        label = (
+            "batch.kubernetes.io/job-name" if kind == "Job" else "jobset.sigs.k8s.io/jobset-name"
+        )
+        with self.changed:
+            self.seen["pods"] += 1
+            name = f"{job}-{self.seen['pods']}"
+        pod = {
+            "metadata": {
+                "name": name,
+                "namespace": owner["metadata"]["namespace"],
+                "labels": {**template["metadata"].get("labels", {}), label: job},
+                "owner": owner["metadata"]["uid"],
+            },
+            "status": {"phase": "Running"},
+        }
+        self.create("Pod", pod)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            process = self.start(template["spec"], Path(folder), name, index, pod)
+            lost, killed = self.take("lose_pods"), False
+            if lost or (killed := self.take("kill_pods")):
+                time.sleep(self.chance.uniform(0.05, 0.5))
+                process.send_signal(signal.SIGKILL)
+            process.wait()
+            log = Path(folder, "log").read_bytes()
+        code = process.returncode
+        with self.changed:
+            self.processes.pop(name, None)
+            if lost:
+                self.store("Pod", pod, "DELETED")
+                return None
+            if self.take("tear_logs"):
+                log = log[: len(log) // 2]
+            self.logs[name] = log
+            if ("Pod", pod["metadata"]["namespace"], name) in self.objects:
+                phase = "Succeeded" if code == 0 else "Failed"
+                self.store("Pod", {**pod, "status": {"phase": phase}}, "MODIFIED")
+        return 137 if killed else code
+
+    def start(self, spec, folder, name, index, pod):
+        container = spec["containers"][0]
+        mounts = {one["name"]: one["mountPath"] for one in container.get("volumeMounts", ())}
+        paths = {mounts["scratch"]: str(folder / "scratch")} if "scratch" in mounts else {}
+        (folder / "scratch").mkdir()
+        for volume in spec.get("volumes", ()):
+            if "configMap" in volume:
+                held = self.objects[
+                    "ConfigMap", pod["metadata"]["namespace"], volume["configMap"]["name"]
+                ]
+                target = folder / "mounted"
+                target.mkdir()
+                for file, data in held["binaryData"].items():
+                    (target / file).write_bytes(base64.b64decode(data))
+                paths = {mounts[volume["name"]]: str(target), **paths}
+        command = [
+            translate(part, paths) for part in [*container["command"], *container.get("args", ())]
+        ]
+        if command[0] == "python":
+            command[0] = sys.executable
+        given = {one["name"]: translate(one["value"], paths) for one in container.get("env", ())}
+        environment = {**os.environ, **given, "PYTHONPATH": str(ROOT)}
+        environment.pop("KUBECONFIG", None)
+        if index is not None:
+            environment["JOB_COMPLETION_INDEX"] = str(index)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env=environment, cwd=folder / "scratch", stdout=log, stderr=log
+            )
+        self.processes[name] = process
+        return process
+
+
+def translate(text, paths):
+    """A container's text on this machine."""
+    if paths:
+        known = "|".join(re.escape(old) for old in paths)
+        text = re.sub(rf"(?<![\w/])({known})(?=/|$|\s)", lambda match: paths[match[1]], text)
+    for old, new in REPLACED:
+        text = text.replace(old, new) if old in text and " " in text else text
+    return text
+
+
+def ended(value):
+    return bool(value.get("status", {}).get("conditions"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    state: Stub
+
+    def log_message(self, *_):
+        pass
+
+    def handle_all(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        match = PATH.fullmatch(parts.path)
+        if match is None or match[2] not in KINDS:
+            return self.reply(404, status(404, "the server could not find the resource"))
+        kind = KINDS[match[2]]
+        self.state.seen[f"{self.command} {kind}"] += 1
+        if self.headers.get("Authorization") != "Bearer secret-of-the-stub":
+            return self.reply(401, status(401, "Unauthorized"))
+        if self.state.take("refuse_requests"):
+            return self.fail()
+        key = (kind, match[1], match[3])
+        if self.command == "POST":
+            made = self.state.create(kind, json.loads(body))
+            return self.reply(201, made) if made else self.reply(409, status(409, "AlreadyExists"))
+        if match[3] is None:
+            return self.watch(kind, query) if "watch" in query else self.list(kind, query)
+        if match[4]:
+            return self.log(match[3], query)
+        held = self.state.objects.get(key)
+        if held is None:
+            return self.reply(404, status(404, "NotFound"))
+        if self.command == "DELETE":
+            return self.delete(key, held, json.loads(body or b"{}"))
+        if self.command == "PATCH":
+            merged = merge(held, json.loads(body))
+            self.state.store(kind, merged, "MODIFIED")
+            return self.reply(200, merged)
+        return self.reply(200, held)
+
+    do_GET = do_POST = do_DELETE = do_PATCH = handle_all  # noqa: N815
+
+    def fail(self):
+        how = self.state.chance.choice((503, 429, 0))
+        if how:
+            return self.reply(how, status(how, "a fault of the test"))
+        self.close_connection = True
+        return self.connection.shutdown(2)
+
+    def delete(self, key, held, options):
+        uid = options.get("preconditions", {}).get("uid")
+        if uid and uid != held["metadata"]["uid"]:
+            return self.reply(409, status(409, "the UID in the precondition does not match"))
+        self.state.delete(key)
+        return self.reply(200, status(200, "Success"))
+
+    def log(self, name, query):
+        data = self.state.logs.get(name)
+        if data is None:
+            return self.reply(404, status(404, "NotFound"))
+        if "tailLines" in query:
+            data = b"".join(data.splitlines(keepends=True)[-int(query["tailLines"]) :])
+        return self.reply(200, data[: int(query.get("limitBytes", len(data)))])
+
+    def list(self, kind, query):
+        with self.state.changed:
+            items = [
+                {name: part for name, part in held.items() if name not in ("kind", "apiVersion")}
+                for (one, *_), held in self.state.objects.items()
+                if one == kind and selected(held, query)
+            ]
+            version = str(self.state.version)
+        return self.reply(200, {"metadata": {"resourceVersion": version}, "items": items})
+
+    def watch(self, kind, query):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        sent = int(query["resourceVersion"])
+        if self.state.take("gone_watches"):
+            gone = {"type": "ERROR", "object": status(410, "too old resource version")}
+            return self.send_line(gone)
+        drop = self.state.take("drop_watches")
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with self.state.changed:
+                fresh = [event for event in self.state.events if event[0] > sent]
+                if not fresh:
+                    self.state.changed.wait(0.5)
+            for version, one, event, value in fresh:
+                sent = version
+                if one == kind and selected(value, query):
+                    line = {"type": event, "object": value}
+                    if drop:
+                        text = json.dumps(line).encode()
+                        self.wfile.write(text[: len(text) // 2])
+                        return self.connection.shutdown(2)
+                    self.send_line(line)
+        return None
+
+    def send_line(self, value):
+        self.wfile.write(json.dumps(value).encode() + b"\n")
+        self.wfile.flush()
+
+    def reply(self, code, value):
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def selected(value, query):
+    labels = value["metadata"].get("labels", {})
+    wanted = dict(part.split("=") for part in query.get("labelSelector", "").split(",") if part)
+    named = query.get("fieldSelector", "").removeprefix("metadata.name=")
+    return labels.items() >= wanted.items() and named in ("", value["metadata"]["name"])
+
+
+def merge(held, patch):
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(held) if isinstance(held, dict) else {}
+    for name, value in patch.items():
+        result[name] = merge(result.get(name), value)
+    return result
+
+
+def status(code, message):
+    return {"kind": "Status", "code": code, "message": message}
