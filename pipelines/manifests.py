@@ -57,7 +57,9 @@ def images_text() -> str:
         else:
             name, _, tag = name.rpartition(":")
             entries.append({"name": family, "newName": name, "newTag": tag})
-    head = "# Generated from images/locations.json by `make manifests`. The last component of all.\n"
+    head = (
+        "# Generated from images/locations.json by `make manifests`. The last component of all.\n"
+    )
     value = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
@@ -187,7 +189,7 @@ def _container(part: Slice) -> dict[str, Any]:
         "image": "train-tpu",
         "command": ["codekiln", "training"],
         "env": _places(part),
-        "ports": [{"containerPort": COORDINATOR_PORT, "name": "coordinator"}],
+        "ports": [{"containerPort": COORDINATOR_PORT, "name": "coordinator", "protocol": "TCP"}],
         "resources": {"requests": amounts, "limits": dict(amounts)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
