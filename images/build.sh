@@ -69,7 +69,7 @@ if command -v buildah >/dev/null; then
             --build-arg "BASE_IMAGE=$BASE_IMAGE" --build-arg "TORCH_INDEX=${TORCH_INDEX:-}" \
             --target "$1" -t "$(name_of "$1")" \
             -f images/Containerfile .
-        echo "built $(name_of "$1")"
+        echo "built $(name_of "$1"), $(buildah images --format '{{.Size}}' "$(name_of "$1")" | head -n 1)"
         shift
     done
 elif command -v docker >/dev/null; then
@@ -81,7 +81,8 @@ elif command -v docker >/dev/null; then
         docker build -q --build-arg "BASE_IMAGE=$BASE_IMAGE" \
             --build-arg "TORCH_INDEX=${TORCH_INDEX:-}" --target "$target" -t "$(name_of "$target")" \
             -f images/Containerfile .
-        echo "built $(name_of "$target")"
+        size=$(docker image inspect --format '{{.Size}}' "$(name_of "$target")")
+        echo "built $(name_of "$target"), $((size / 1000000)) MB"
     done
 else
     echo "build.sh: expected buildah or docker on the PATH, found neither" >&2

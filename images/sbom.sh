@@ -12,7 +12,7 @@ trap 'rm -rf "$layers"' EXIT
 for target; do
     name=$("$PYTHON" -m components.stage.images "$target")
     if command -v buildah >/dev/null; then
-        buildah push -q "$name" "oci:$layers/$target"
+        buildah push -q --disable-compression "$name" "oci:$layers/$target"
         source="oci-dir:$layers/$target"
     else
         source="docker:$name"
