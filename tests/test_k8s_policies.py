@@ -323,6 +323,11 @@ FAULTS: list[tuple[Policy, str, Fault]] = [
     ),
     (least_privilege, "wildcard", lambda o: role(o)[0].update(verbs=["*"])),
     (least_privilege, "secrets", lambda o: role(o)[0].update(resources=["secrets"])),
+    (
+        least_privilege,
+        "ConfigMaps of others",
+        lambda o: role(o)[1].update(resources=["configmaps"]),
+    ),
     (least_privilege, "exec", lambda o: role(o)[2].update(resources=["pods/exec"])),
     (least_privilege, "pods to make", lambda o: role(o)[2]["verbs"].append("create")),
     (

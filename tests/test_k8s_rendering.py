@@ -17,7 +17,7 @@ from kubeflow_trainer_api.models import (
     TrainerV1alpha1ClusterTrainingRuntime,
 )
 
-from pipelines.accelerators import TPU_TYPES, Slice, slices_of
+from pipelines.accelerators import GPU_TYPES, TPU_TYPES, Slice, slices_of
 from pipelines.manifests import generated_files
 from tests.k8s_objects import (
     GOLDENS,
@@ -146,6 +146,30 @@ def test_a_slice_is_of_whole_machines(tpu: Any) -> None:
         assert part.pods * tpu.chips_per_machine == part.chips
     with pytest.raises(ValueError, match="whole machines of 4 chips, got '3x3' of 9"):
         _ = Slice(tpu=tpu, topology="3x3").pods
+
+
+def test_flavors_are_those_of_the_table_of_accelerators() -> None:
+    wanted = {tpu.name: tpu.selector for tpu in TPU_TYPES}
+    wanted |= {gpu.name: gpu.selector for gpu in GPU_TYPES}
+    found = {}
+    for name in ("gke-gpu", "gke-tpu"):
+        for flavor in of_kind(objects_of(name), "ResourceFlavor"):
+            for label, value in flavor.get("spec", {}).get("nodeLabels", {}).items():
+                assert label.startswith("cloud.google.com/gke-")
+                found[flavor["metadata"]["name"]] = value
+    assert found == wanted
+
+
+def test_a_launched_map_reaches_what_it_needs_by_the_names_of_the_image() -> None:
+    """The image names namespace and account; the policy for storage lets maps out."""
+    text = (ROOT / "images" / "Containerfile").read_text()
+    objects = objects_of("local")
+    assert "CODEKILN_NAMESPACE=codekiln " in text
+    assert "CODEKILN_SERVICE_ACCOUNT=codekiln-map\n" in text
+    assert named(objects, "ServiceAccount", "codekiln-map", "codekiln")
+    kept_in = named(objects, "NetworkPolicy", "allow-storage")["spec"]["podSelector"]
+    (expression,) = kept_in["matchExpressions"]
+    assert (expression["operator"], expression["values"]) == ("NotIn", ["reaper"])
 
 
 def test_pipelines_render_into_kubeflows_namespace() -> None:
