@@ -1,7 +1,7 @@
 # One line each; .ci/run calls the same. RECIPE and OUT may be given: make run RECIPE=tiny
 RECIPE ?= tiny
 PY := .venv/bin/python
-BENCHMARKS ?= dedup clusters clean encode scale
+BENCHMARKS ?= dedup dedup_peers clusters clean encode scale
 
 TARGETS ?= data train-cpu train-gpu train-tpu sandbox
 

@@ -6,14 +6,19 @@ The step runs as `codekiln decontamination` does, in processes of its own, on in
 child process is counted, start-up too. The last line is one JSON object.
 """
 
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.corpus import megabytes, read_corpus
 from benchmarks.documents import write_documents
-from benchmarks.measuring import measure, measure_in_turn, peak_rss_mb, print_result, print_table
+from benchmarks.measuring import (
+    measure,
+    measure_in_turn,
+    peak_rss_mb,
+    print_result,
+    print_table,
+    read_number,
+)
 from components.artifacts.artifact import Artifact
 from components.artifacts.documents import DOCUMENTS, draft_documents, read_documents
 from components.decontamination.config import STEP, DecontaminationConfig
@@ -26,9 +31,10 @@ BENCHMARKS = ("humaneval", "easy")
 ROUNDS = 3
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Measure the search alone, the step, and reading and writing alone."""
-    files = read_corpus(max_bytes=int(float(argv[0]) * 1e6) if argv else 0)
+    limit = read_number(__doc__, "megabytes", 0, "of the corpus; 0 takes all")
+    files = read_corpus(max_bytes=int(limit * 1e6))
     size = megabytes(files)
     config = DecontaminationConfig(benchmarks=BENCHMARKS)
     targets = targets_of(load_benchmarks(config.benchmarks), config)
@@ -74,4 +80,4 @@ def run_step(documents: Artifact, config: DecontaminationConfig, folder: Path) -
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

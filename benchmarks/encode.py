@@ -196,7 +196,7 @@ def _batches(texts: Sequence[str]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) == 3:
         measure_side(sys.argv[1], Path(sys.argv[2]))
     else:
         main()

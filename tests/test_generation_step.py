@@ -18,7 +18,8 @@ from components.artifacts.rows import read_rows
 from components.artifacts.storage import open_storage
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import draft_tokens
-from components.generation.models import load_model
+from components.generation.arithmetic import Arithmetic
+from components.generation.models import ModelSource, load_model
 from components.model.config import InitializationConfig, ModelConfig
 from components.model.folder import export_model
 from components.model.initialization import initialize
@@ -31,11 +32,12 @@ CONFIG: dict[str, Any] = {
     "benchmarks": ["easy"],
     "samples_per_problem": [2],
     "max_new_tokens": [8],
-    "temperature": 1.0,
+    "temperatures": [0.5, 1.0],
     "num_continuations": 5,
     "prefix_tokens": 8,
     "continuation_tokens": 12,
     "batch_size": 50,
+    "dtype": "float32",
 }
 
 
@@ -153,10 +155,13 @@ def test_samples_come_in_the_order_of_problems_and_continuations_by_author(
     artifact = make_step("generation", inputs, **CONFIG).artifact
     samples = read_rows(artifact, "samples")
     problems = load_benchmark("easy").problems
-    assert [(row["task_id"], row["sample"]) for row in samples] == [
-        (problem.task_id, number) for problem in problems for number in range(2)
+    assert [(row["task_id"], row["temperature"], row["sample"]) for row in samples] == [
+        (problem.task_id, temperature, number)
+        for problem in problems
+        for temperature in (0.5, 1.0)
+        for number in range(2)
     ]
-    assert [row["prompt"] for row in samples[::2]] == [problem.prompt for problem in problems]
+    assert [row["prompt"] for row in samples[::4]] == [problem.prompt for problem in problems]
     assert all(1 <= row["num_tokens"] <= 8 for row in samples)
     measures = artifact.manifest.measures
     assert measures["num_samples"] == len(samples)
@@ -193,12 +198,17 @@ def test_held_out_passages_are_python_and_what_is_real_is_what_follows(
 def test_the_untrained_model_has_the_weights_that_training_began_with(
     inputs: dict[str, Artifact],
 ) -> None:
-    untrained = load_model(inputs["model"], "untrained")
-    began = initialize(untrained.config, 3, INITIALIZATION)
-    for name, tensor in began.state_dict().items():
-        assert torch.equal(tensor, untrained.state_dict()[name]), name
-    trained = load_model(inputs["model"], "trained")
-    assert not torch.equal(trained.output_weight, untrained.output_weight)
+    source = ModelSource.of_artifact(inputs["model"])
+    trained, untrained = (
+        load_model(source, author, Arithmetic()) for author in ("trained", "untrained")
+    )
+    shape = ModelConfig(vocabulary_size=untrained.vocabulary_rows, **SHAPE)
+    began = initialize(shape, 3, INITIALIZATION)
+    prompts = [(1, 2, 3, 4)] * 8
+    with torch.inference_mode():
+        expected = began(torch.tensor(prompts))[:, -1]
+        torch.testing.assert_close(untrained.decode(prompts, 1).logits, expected)
+        assert not torch.allclose(trained.decode(prompts, 1).logits, expected)
 
 
 def test_the_bytes_are_the_same_for_any_workers_and_batches_and_after_a_crash(
@@ -218,11 +228,11 @@ def test_the_bytes_are_the_same_for_any_workers_and_batches_and_after_a_crash(
 
     calls: list[Any] = []
 
-    def dies_at_the_third(batch: Any, model: Artifact) -> Any:
+    def dies_at_the_third(batch: Any, **where: Any) -> Any:
         calls.append(batch)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return write_batch(batch, model)
+        return write_batch(batch, **where)
 
     import components.generation.run as run_module
 
@@ -233,7 +243,7 @@ def test_the_bytes_are_the_same_for_any_workers_and_batches_and_after_a_crash(
         make_step("generation", inputs, data_root=root, **CONFIG)
     again = make_step("generation", inputs, data_root=root, **CONFIG)
     assert again.artifact.manifest.to_bytes() == one.artifact.manifest.to_bytes()
-    planned = 3 + 3  # 124 rows of samples in batches of 50; one batch of each author
+    planned = 5 + 3  # 248 rows of samples in batches of 50; one batch of each author
     assert len(calls) == planned + 1  # the one that died is written again, the two before are not
 
 
@@ -251,7 +261,7 @@ def test_long_prompts_are_cut_from_the_left_and_counted(
     path.write_text(json.dumps(problem) + "\n")
     config = {**CONFIG, "benchmarks": [str(path)]}
     artifact = make_step("generation", inputs, **config).artifact
-    assert artifact.manifest.measures["prompts_cut"] == 2
+    assert artifact.manifest.measures["prompts_cut"] == 4
     assert read_rows(artifact, "samples")[0]["prompt"] == problem["prompt"]
 
 
@@ -262,6 +272,9 @@ def test_long_prompts_are_cut_from_the_left_and_counted(
         {"continuation_tokens": 90},
         {"samples_per_problem": [1, 2]},
         {"stop_strings": [""]},
+        {"temperatures": []},
+        {"temperatures": [0.8, 0.2]},
+        {"temperatures": [0.2, 0.2]},
         {"benchmarks": ["nonsense"]},
     ],
 )

@@ -142,14 +142,15 @@ def test_damage_is_found_file_by_file(capsys: Any, made: dict[str, Artifact]) ->
     cut.write_bytes(cut.read_bytes()[:-1])
     gone.unlink()
     capsys.readouterr()
-    assert main(["data", "verify", uri, whole]) == 1
+    assert main(["data", "verify", uri, str(Path(uri).parent), whole]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line, entry, what in zip(lines, entries, ("sha256", "bytes", "found none"), strict=False):
         assert line.startswith("damaged: ")
         assert entry.name in line
         assert what in line
-    assert lines[3].startswith("whole: ")
+    assert lines[3].startswith("damaged: expected a finished artifact")
+    assert lines[4].startswith("whole: ")
 
 
 def test_a_manifest_that_lists_other_files_is_damage(

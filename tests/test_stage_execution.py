@@ -202,10 +202,13 @@ def test_workers_end_with_a_killed_step(tmp_path, wait_until_gone):
             ["--output", "o", "--config", "gone.json"],
             "expected a JSON file for --config, got 'gone.json'",
         ),
+        (["--output", "file"], "expected a folder for --output, got the file 'file'"),
+        (["--output", "file/below"], "expected a folder for --output, got the file 'file/below'"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_an_exit_code(tmp_path, monkeypatch, capsys, toy, argv, text):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not a folder\n")
     assert run_guarded(lambda: run_step_command(TOY, argv), "toy") in (1, 2)
     said = capsys.readouterr().err
     assert text in said

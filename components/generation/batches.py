@@ -1,5 +1,6 @@
 """The plan: batches of rows to write together."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -7,8 +8,8 @@ from typing import Literal, TypeVar
 from components.generation.completion import Prompt, Sampling
 from components.generation.config import GenerationConfig
 from components.generation.passages import Passage
-from components.generation.prompts import prompt_ids
-from components.model.text import TextCodec
+from components.generation.prompts import ProblemPrompt, prompt_of
+from components.generation.sampling import SampledModel
 from components.problems.benchmark import Benchmark, Problem
 
 Author = Literal["trained", "untrained", "real"]
@@ -16,19 +17,34 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
+class SampleRow:
+    """One sample to write."""
+
+    problem: Problem
+    given: ProblemPrompt
+    temperature: float
+    number: int
+    """Which sample of its problem and temperature it is."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """What is completed; its name names the random stream."""
+        problem = self.problem
+        name = f"{problem.benchmark}/{problem.task_id}/{self.temperature!r}/{self.number}"
+        return Prompt(name, self.given.ids, self.temperature)
+
+
+@dataclass(frozen=True)
 class SampleBatch:
     """Samples of some problems of one benchmark."""
 
-    problems: tuple[Problem, ...]
-    """[rows] the problem of each row."""
-
-    numbers: tuple[int, ...]
-    """[rows] which sample of its problem each row is."""
-
-    prompts: tuple[Prompt, ...]
+    rows: tuple[SampleRow, ...]
     sampling: Sampling
-    were_cut: tuple[bool, ...]
-    """[rows] whether a prompt lost its beginning."""
+    trims: bool
+    """Whether lines that the limit cut are taken off."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -40,31 +56,42 @@ class ContinuationBatch:
     """Index of the first passage."""
 
     passages: tuple[Passage, ...]
+    temperature: float
     sampling: Sampling
+
+    def __len__(self) -> int:
+        return len(self.passages)
 
 
 Batch = SampleBatch | ContinuationBatch
 
 
+def name_of(batch: Batch, *settings: object) -> str:
+    """A name for a batch's scratch file: another plan, model or arithmetic gives another name.
+
+    Args:
+        batch: what is written; its text decides.
+        settings: whatever else does, such as the model's digest.
+    """
+    return hashlib.sha256(repr((batch, *settings)).encode(errors="backslashreplace")).hexdigest()
+
+
 def plan_samples(
-    benchmark: Benchmark, index: int, codec: TextCodec, config: GenerationConfig, context: int
+    benchmark: Benchmark, index: int, model: SampledModel, config: GenerationConfig
 ) -> list[SampleBatch]:
     """Cut a benchmark's rows into batches, the longest prompts first.
 
     Rows of one batch hold about equally long prompts: a row costs what the longest one does. The
-    samples of a problem stay neighbours, because equal prompts are read once.
+    samples of a problem stay neighbours, of all temperatures: equal prompts are read once.
 
     Args:
         benchmark: its problems.
         index: the benchmark's place in the config.
-        codec: the model's tokenizer.
+        model: the model with its tokenizer.
         config: with `prompt` settled to raw or stripped.
-        context: the model's context length.
     """
     num_samples, new_tokens = config.for_benchmark(index)
-    limit = context - new_tokens
     sampling = Sampling(
-        temperature=config.temperature,
         top_p=config.top_p,
         top_k=config.top_k,
         max_new_tokens=new_tokens,
@@ -72,20 +99,22 @@ def plan_samples(
         ends_at_eos=True,
         seed=config.seed,
     )
-    rows: list[tuple[Problem, int, Prompt, bool]] = []
-    for problem in benchmark.problems:
-        text = problem.prompt.rstrip() if config.prompt == "stripped" else problem.prompt
-        ids = prompt_ids(codec, text, limit)
-        was_cut = len(codec.encode(text)) + 1 > limit
-        for number in range(num_samples):
-            name = f"{problem.benchmark}/{problem.task_id}/{number}"
-            rows.append((problem, number, Prompt(name, ids), was_cut))
-    rows.sort(key=lambda row: -len(row[2].ids))
-    batches = []
-    for batch in _cut(rows, config.batch_size):
-        problems, numbers, prompts, were_cut = zip(*batch, strict=True)
-        batches.append(SampleBatch(problems, numbers, prompts, sampling, were_cut))
-    return batches
+    limit, stripped = model.context_length - new_tokens, config.prompt == "stripped"
+    given = [
+        (problem, prompt_of(model, problem, stripped=stripped, limit=limit))
+        for problem in benchmark.problems
+    ]
+    given.sort(key=lambda pair: -len(pair[1].ids))
+    rows = [
+        SampleRow(problem, prompt, temperature, number)
+        for problem, prompt in given
+        for temperature in config.temperatures
+        for number in range(num_samples if temperature else 1)
+    ]
+    return [
+        SampleBatch(tuple(batch), sampling, config.trim_incomplete)
+        for batch in _cut(rows, config.batch_size)
+    ]
 
 
 def plan_continuations(
@@ -93,7 +122,6 @@ def plan_continuations(
 ) -> list[ContinuationBatch]:
     """Batches of continuations, author by author; what is real needs no model."""
     sampling = Sampling(
-        temperature=config.continuation_temperature,
         top_p=config.top_p,
         top_k=config.top_k,
         max_new_tokens=config.continuation_tokens,
@@ -102,8 +130,9 @@ def plan_continuations(
         seed=config.seed,
     )
     authors: tuple[Author, ...] = ("trained", "untrained", "real")
+    temperature = config.continuation_temperature
     return [
-        ContinuationBatch(author, number * config.batch_size, tuple(batch), sampling)
+        ContinuationBatch(author, number * config.batch_size, tuple(batch), temperature, sampling)
         for author in authors
         for number, batch in enumerate(_cut(passages, config.batch_size))
     ]

@@ -27,9 +27,9 @@ class GenerationConfig(Config):
     """Tokens of a sample, at most: one number for all benchmarks, or one for each. With 100, 30 of
     HumanEval's 164 reference solutions would be cut (measured with a vocabulary of 4,096)."""
 
-    temperature: Annotated[float, Within(0.0, 10.0)] = 0.2
-    """Divides the logits; 0 takes the most likely token. 0.2 is usual for pass@1, 0.8 for
-    pass@100."""
+    temperatures: Annotated[tuple[float, ...], Within(0.0, 10.0)] = (0.2,)
+    """Divide the logits, ascending, each once: every problem is sampled at each. 0 takes the most
+    likely token, and gives one sample a problem. 0.2 is usual for pass@1, 0.8 for pass@100."""
 
     top_p: Annotated[float, Within(0.0, 1.0)] = 0.95
     """Nucleus: the most likely tokens that together have this probability are kept; 1 is off."""
@@ -44,8 +44,18 @@ class GenerationConfig(Config):
     """Whether the blanks at a prompt's end are taken off before the model sees it. `auto` asks the
     tokenizer: raw where a prompt's tokens begin the tokens of prompt and solution together."""
 
+    trim_incomplete: bool = True
+    """Whether the lines of a statement that the limit of tokens cut are taken off a sample's end.
+    Samples are parsed, never run; errors of the model's own stay."""
+
     seed: Annotated[int, Within(0)] = 0
-    """Every (problem, sample) and every continuation has a random stream of its own made of it."""
+    """Every (problem, temperature, sample) and every continuation has a random stream of its own
+    made of it."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the model's matrices are multiplied in. `auto` takes bfloat16 on a GPU and on a
+    processor that multiplies it (AVX512-BF16, AMX), float32 elsewhere; which it was is part of the
+    identity. Attention scores and logits are float32 always."""
 
     batch_size: Annotated[int, Within(1, 65_536)] = 64
     """Rows that are sampled together; a batch is also what a crash costs."""
@@ -73,6 +83,12 @@ class GenerationConfig(Config):
                     f"expected one value of {name} or one for each of {len(self.benchmarks)} "
                     f"benchmarks, got {list(values)!r} in GenerationConfig"
                 )
+        temperatures = list(self.temperatures)
+        if not temperatures or temperatures != sorted(set(temperatures)):
+            raise ConfigError(
+                f"expected temperatures in ascending order, each once, got {temperatures!r} in "
+                "GenerationConfig: sort them"
+            )
         if "" in self.stop_strings:
             raise ConfigError(
                 f"expected stop strings with text, got {list(self.stop_strings)!r} in "
@@ -87,7 +103,7 @@ class GenerationConfig(Config):
 
 STEP = Step(
     name="generation",
-    version=2,
+    version=3,
     kind="samples",
     summary="Sample completions of benchmark problems, and continuations of held-out code.",
     config=GenerationConfig,

@@ -2,49 +2,71 @@
 
 from typing import Any
 
-from components.artifacts.artifact import Artifact
+from components.generation.arithmetic import Arithmetic
 from components.generation.batches import Batch, ContinuationBatch, SampleBatch
 from components.generation.completion import Completion, Prompt, write_completions
-from components.generation.models import load_codec, load_model
-from components.model.text import TextCodec
+from components.generation.models import ModelSource, load_model
+from components.generation.trimming import Candidate, trim_completions
 
 Row = dict[str, Any]
 
 
-def write_batch(batch: Batch, model: Artifact) -> list[Row]:
+def write_batch(batch: Batch, source: ModelSource, arithmetic: Arithmetic) -> list[Row]:
     """Write one batch of rows, in its order."""
     if isinstance(batch, SampleBatch):
-        return _write_samples(batch, model)
-    return _write_continuations(batch, model)
+        return _write_samples(batch, source, arithmetic)
+    return _write_continuations(batch, source, arithmetic)
 
 
-def _write_samples(batch: SampleBatch, model: Artifact) -> list[Row]:
-    completions = write_completions(
-        load_model(model, "trained"), load_codec(model), batch.prompts, batch.sampling
-    )
+def _write_samples(batch: SampleBatch, source: ModelSource, arithmetic: Arithmetic) -> list[Row]:
+    model = load_model(source, "trained", arithmetic)
+    completions = write_completions(model, [row.prompt for row in batch.rows], batch.sampling)
+    texts = _texts(batch, completions)
     return [
         {
-            "benchmark": problem.benchmark,
-            "task_id": problem.task_id,
-            "sample": number,
-            "prompt": problem.prompt,
-            "prompt_cut": was_cut,
-            "completion": completion.text,
+            "benchmark": row.problem.benchmark,
+            "task_id": row.problem.task_id,
+            "temperature": row.temperature,
+            "sample": row.number,
+            "prompt": row.problem.prompt,
+            "prompt_cut": row.given.was_cut,
+            "prompt_form": row.given.form,
+            "completion": text,
+            "trimmed_lines": num_trimmed,
             "num_tokens": completion.num_tokens,
             "finish": completion.finish,
         }
-        for problem, number, was_cut, completion in zip(
-            batch.problems, batch.numbers, batch.were_cut, completions, strict=True
-        )
+        for row, completion, (text, num_trimmed) in zip(batch.rows, completions, texts, strict=True)
     ]
 
 
-def _write_continuations(batch: ContinuationBatch, model: Artifact) -> list[Row]:
-    codec = load_codec(model)
+def _texts(batch: SampleBatch, completions: list[Completion]) -> list[tuple[str, int]]:
+    """The texts of a batch, and how many lines each has lost."""
+    if not batch.trims:
+        return [(completion.text, 0) for completion in completions]
+    return trim_completions(
+        [
+            Candidate(row.problem.prompt, completion, row.problem.suffix)
+            for row, completion in zip(batch.rows, completions, strict=True)
+        ]
+    )
+
+
+def _write_continuations(
+    batch: ContinuationBatch, source: ModelSource, arithmetic: Arithmetic
+) -> list[Row]:
+    author = "trained" if batch.author == "real" else batch.author
+    model = load_model(source, author, arithmetic)
+    codec = model.codec
     if batch.author == "real":
         texts = [codec.decode(passage.following) for passage in batch.passages]
     else:
-        texts = [completion.text for completion in _continue(batch, model, codec)]
+        prompts = [
+            # Both models get the same random numbers for a passage.
+            Prompt(f"continuation/{batch.first + place}", passage.prefix, batch.temperature)
+            for place, passage in enumerate(batch.passages)
+        ]
+        texts = [row.text for row in write_completions(model, prompts, batch.sampling)]
     return [
         {
             "author": batch.author,
@@ -56,12 +78,3 @@ def _write_continuations(batch: ContinuationBatch, model: Artifact) -> list[Row]
         }
         for place, (passage, text) in enumerate(zip(batch.passages, texts, strict=True))
     ]
-
-
-def _continue(batch: ContinuationBatch, model: Artifact, codec: TextCodec) -> list[Completion]:
-    """Both models get the same random numbers for a passage."""
-    prompts = [
-        Prompt(f"continuation/{batch.first + place}", passage.prefix)
-        for place, passage in enumerate(batch.passages)
-    ]
-    return write_completions(load_model(model, batch.author), codec, prompts, batch.sampling)

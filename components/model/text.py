@@ -26,20 +26,20 @@ TOKENIZER_FILE = "tokenizer.json"
 class TextCodec:
     """A byte-level tokenizer that loses nothing: `decode(encode(text)) == text` for any text."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        """Take a `tokenizers.Tokenizer`; it must hold `<|endoftext|>`."""
+    def __init__(self, tokenizer: Any, end_of_text: str = END_OF_TEXT) -> None:
+        """Take a `tokenizers.Tokenizer`; it must hold the token that ends a text."""
         tokenizer.encode_special_tokens = True  # text that spells a special token stays text
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        eos_id = tokenizer.token_to_id(END_OF_TEXT)
+        eos_id = tokenizer.token_to_id(end_of_text)
         if eos_id is None:
             raise CorruptArtifactError(
-                f"expected the token {END_OF_TEXT!r} in a vocabulary of "
+                f"expected the token {end_of_text!r} in a vocabulary of "
                 f"{tokenizer.get_vocab_size()}, found none: give a tokenizer that has it"
             )
         self.tokenizer = tokenizer
         self.eos_id: int = eos_id
-        """The id of `<|endoftext|>`."""
+        """The id of the token that ends a text, as a rule `<|endoftext|>`."""
         self.vocabulary_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         """The rows that an embedding needs: the largest id + 1."""
 

@@ -1,9 +1,11 @@
 """Keep a worker process at work: hand it programs, outlive its death, end it with this process."""
 
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from typing import Self
 
 from components.artifacts.errors import StepFailedError
 from components.sandbox.config import SandboxConfig
+from components.sandbox.gvisor import gvisor_command
 
 WORKER = "components.sandbox.worker"
 ROOT = Path(__file__).parents[2]
@@ -74,6 +77,9 @@ class WorkerProcess:
     flags: Sequence[str] = ()
     """Further flags of the worker."""
 
+    gvisor: bool = False
+    """Whether the worker runs inside gVisor: `runsc` must be on the PATH."""
+
     python: str = sys.executable
     root: Path = ROOT
     level: str = field(default="", init=False)
@@ -131,11 +137,11 @@ class WorkerProcess:
             return
         process, self.process = self.process, None
         if kill:
-            process.kill()
+            self._kill(process)
         try:
             process.communicate(timeout=GRACE_S)
         except (subprocess.TimeoutExpired, BrokenPipeError):
-            process.kill()
+            self._kill(process)
             process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -151,19 +157,30 @@ class WorkerProcess:
             "--wall-s": config.timeout_s * config.wall_factor,
             "--memory-bytes": config.max_memory_bytes,
             "--file-bytes": config.max_file_bytes,
-            "--folder": self.folder,
-            "--parent-pid": os.getpid(),
             "--floor": self.floor,
         }
+        if not self.gvisor:  # inside it neither the folder nor this process can be seen
+            limits |= {"--folder": self.folder, "--parent-pid": os.getpid()}
         flags = [str(part) for pair in limits.items() for part in pair]
+        command = ["-P", "-s", "-S", "-B", "-m", WORKER, *flags, *self.flags]
         return subprocess.Popen(
-            [self.python, "-P", "-s", "-S", "-B", "-m", WORKER, *flags, *self.flags],
+            gvisor_command(command, self.root, Path(self.folder))
+            if self.gvisor
+            else [self.python, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={"PYTHONHASHSEED": "0", "PYTHONPATH": str(self.root)},
             bufsize=0,
+            start_new_session=self.gvisor,
         )
+
+    def _kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """End it at once; gVisor is several processes of one group."""
+        if self.gvisor:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
 
     def _started(self) -> "subprocess.Popen[bytes]":
         """The worker, started where there is none, after its first line."""

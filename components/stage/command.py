@@ -131,13 +131,27 @@ def _run(step: Step, arguments: argparse.Namespace) -> int:
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
     inputs = {name: getattr(arguments, name) for name in step.inputs}
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.output, "--output")
     try:
         with error_kept(arguments.output / ERROR_NAME):
             execute(step, config, inputs, arguments.output, execution, arguments.log)
     finally:
         stop_logging()
     return 0
+
+
+def make_folder(path: Path, flag: str) -> None:
+    """Make the folder that a flag names, with those above it.
+
+    Raises:
+        ConfigError: a file is in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(
+            f"expected a folder for {flag}, got the file {str(error.filename)!r}: name another one"
+        ) from None
 
 
 def _read_config_file(path: Path) -> str:
