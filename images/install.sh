@@ -2,7 +2,8 @@
 # Fill the environment /opt/codekiln, which has no pip of its own, in the build stages:
 #
 #   install.sh packages LOCK [PACKAGE ...]     everything in a lock, built or fetched by its hash
-#   install.sh wheel                           codekiln's wheel, and check that all fits together
+#   install.sh wheel ROOT                      codekiln's own files below ROOT, and check that its
+#                                              packages are there and fit together
 #
 # Packages after the lock are those that it leaves out: torch's CPU build lies in an index of its own
 # (TORCH_INDEX) and has other hashes for each Python.
@@ -25,6 +26,7 @@ packages)
     rm -r "$folder"
     ;;
 wheel)
+    $install --root "$2" /wheels/*.whl
     $install /wheels/*.whl
     $pip --python /opt/codekiln/bin/python check
     ;;
