@@ -420,10 +420,8 @@ def quotas_fit(objects: Sequence[Object]) -> Iterator[str]:
         if _queues(objects) and not queues:
             yield f"{title(item)}: no queue serves it"
         for queue in queues:
-            held = _nominal(queue)
-            for name, amount in wanted.items():
-                if amount > held.get(name, Decimal(0)):
-                    yield f"{title(item)}: {amount} {name} is more than {title(queue)} has"
+            if not any(_fits(wanted, held) for held in _nominal(queue)):
+                yield f"{title(item)}: {dict(wanted)} is more than a flavor of {title(queue)} has"
 
 
 def _queues(objects: Sequence[Object]) -> list[Object]:
@@ -444,7 +442,7 @@ def _serves(queue: Object, runtime: Object, kind: str, objects: Sequence[Object]
     if kind == "none":
         return bool(queue["metadata"]["name"] == "codekiln-cpu")
     if kind == "gpu":
-        return "nvidia.com/gpu" in _nominal(queue)
+        return any(held.get("nvidia.com/gpu") for held in _nominal(queue))
     (pod,) = (pod for _, pod in pod_specs([runtime]))
     selector = pod["nodeSelector"]["cloud.google.com/gke-tpu-accelerator"]
     for group in queue["spec"]["resourceGroups"]:
@@ -455,13 +453,46 @@ def _serves(queue: Object, runtime: Object, kind: str, objects: Sequence[Object]
     return False
 
 
-def _nominal(queue: Object) -> dict[str, Decimal]:
-    return {
-        resource["name"]: parse_quantity(resource["nominalQuota"])
+def _fits(wanted: Counter[str], held: dict[str, Decimal]) -> bool:
+    return all(amount <= held.get(name, Decimal(0)) for name, amount in wanted.items())
+
+
+def _nominal(queue: Object) -> list[dict[str, Decimal]]:
+    """What each flavor of a queue has; a job gets all of one flavor."""
+    return [
+        {r["name"]: parse_quantity(r["nominalQuota"]) for r in flavor["resources"]}
         for group in queue["spec"]["resourceGroups"]
         for flavor in group["flavors"]
-        for resource in flavor["resources"]
-    }
+    ]
+
+
+def queues_take_all_that_a_run_starts(objects: Sequence[Object]) -> Iterator[str]:
+    """A queue is in both namespaces, lets both in, covers all, and has cores before accelerators.
+
+    A run names one queue for training, maps and programs: where one is missing its Jobs wait
+    forever, and where the accelerator's flavor is first they take its machines.
+    """
+    homes: dict[str, set[str]] = {}
+    for item in of_kind(objects, "LocalQueue"):
+        homes.setdefault(item["metadata"]["name"], set()).add(item["metadata"]["namespace"])
+    for name, found in homes.items():
+        if found != set(NAMESPACES):
+            yield f"LocalQueue {name}: only in {sorted(found)}"
+    for queue in _queues(objects):
+        (rule,) = queue["spec"]["namespaceSelector"].get("matchExpressions", [{}])
+        if rule.get("operator") != "In" or set(rule.get("values", ())) != set(NAMESPACES):
+            yield f"{title(queue)}: does not let both namespaces in"
+        (group,) = queue["spec"]["resourceGroups"]
+        if not {"cpu", "memory", "ephemeral-storage"} <= set(group["coveredResources"]):
+            yield f"{title(queue)}: does not cover what every pod asks for"
+        for flavor in group["flavors"]:
+            if [r["name"] for r in flavor["resources"]] != group["coveredResources"]:
+                yield f"{title(queue)}: {flavor['name']} is not of the covered resources"
+        first = _nominal(queue)[0]
+        if group["flavors"][0]["name"] != "cpu" or any(
+            amount for name, amount in first.items() if "/" in name
+        ):
+            yield f"{title(queue)}: cores do not come first"
 
 
 def programs_are_guarded(objects: Sequence[Object]) -> Iterator[str]:
@@ -497,5 +528,6 @@ POLICIES: tuple[Policy, ...] = (
     placement_has_one_owner,
     hardware_has_a_queue,
     quotas_fit,
+    queues_take_all_that_a_run_starts,
     programs_are_guarded,
 )

@@ -35,6 +35,7 @@ from tests.k8s_policies import (
     placement_has_one_owner,
     programs_are_guarded,
     quantities,
+    queues_take_all_that_a_run_starts,
     quotas_fit,
     references,
     restarts_are_for_interruptions,
@@ -86,7 +87,13 @@ def hard(objects: list[Object]) -> Object:
 
 def queue_resources(objects: list[Object]) -> list[Object]:
     queue = named(objects, "ClusterQueue", "codekiln-tpu-v5e")
-    found: list[Object] = queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
+    found: list[Object] = queue["spec"]["resourceGroups"][0]["flavors"][-1]["resources"]
+    return found
+
+
+def flavors_of(objects: list[Object]) -> list[Object]:
+    queue = named(objects, "ClusterQueue", "codekiln-tpu-v5e")
+    found: list[Object] = queue["spec"]["resourceGroups"][0]["flavors"]
     return found
 
 
@@ -388,6 +395,28 @@ FAULTS: list[tuple[Policy, str, Fault]] = [
     (quotas_fit, "memory of the queue", lambda o: queue_resources(o)[1].update(nominalQuota="1Ti")),
     (quotas_fit, "namespace", lambda o: hard(o).update({"requests.google.com/tpu": "0"})),
     (quotas_fit, "cores of the namespace", lambda o: hard(o).update({"requests.cpu": "400"})),
+    (
+        queues_take_all_that_a_run_starts,
+        "not for programs",
+        lambda o: drop(o, "LocalQueue", "tpu-v5e", "codekiln-sandbox"),
+    ),
+    (
+        queues_take_all_that_a_run_starts,
+        "not let in",
+        lambda o: named(o, "ClusterQueue")["spec"]["namespaceSelector"]["matchExpressions"][0][
+            "values"
+        ].pop(),
+    ),
+    (
+        queues_take_all_that_a_run_starts,
+        "accelerators first",
+        lambda o: flavors_of(o).reverse(),
+    ),
+    (
+        queues_take_all_that_a_run_starts,
+        "half covered",
+        lambda o: flavors_of(o)[0]["resources"].pop(),
+    ),
     (programs_are_guarded, "unbound", lambda o: drop(o, "ValidatingAdmissionPolicyBinding")),
     (
         programs_are_guarded,
