@@ -3,7 +3,9 @@ RECIPE ?= tiny
 PY := .venv/bin/python
 BENCHMARKS ?= dedup dedup_peers clusters clean encode scale
 
-.PHONY: env spark run test check bench compile docs clean
+TARGETS ?= data train-cpu train-gpu train-tpu sandbox
+
+.PHONY: env spark run test check bench compile docs manifests deploy locks images sbom push clean
 
 env: .venv/ready
 
@@ -27,7 +29,7 @@ test: env
 	$(PY) -m pytest -q -n 2 --dist loadfile
 
 check: env
-	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) -m pipelines.documentation --check && $(PY) -m pytest -q tests/test_pipelines_digests.py tests/test_pipelines_compiling.py
+	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) -m pipelines.documentation --check && $(PY) -m pipelines.manifests --check && $(PY) -m pytest -q tests/test_pipelines_digests.py tests/test_pipelines_compiling.py
 
 bench: env
 	for name in $(BENCHMARKS); do $(PY) -m benchmarks.$$name || exit 1; done
@@ -38,5 +40,25 @@ docs: env
 compile: env
 	.venv/bin/codekiln compile --out compiled
 
+# The generated parts of k8s/; a copy of it that can be applied, with real names of images.
+manifests: env
+	$(PY) -m pipelines.manifests
+
+deploy: env
+	$(PY) -m pipelines.manifests --out deploy
+
+locks: env
+	sh images/lock.sh
+
+# Images: buildah or docker; what each variable means is said in images/build.sh.
+images: env
+	sh images/build.sh $(TARGETS)
+
+sbom: env
+	sh images/sbom.sh build/sbom $(TARGETS)
+
+push: env
+	sh images/push.sh $(TARGETS)
+
 clean:
-	rm -rf .venv runs .codekiln compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv runs .codekiln compiled deploy build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,8 +2,9 @@
 
     python -m pipelines.documentation [--check]
 
-Generated are the parameter table of each room's README (from the config dataclass) and the table
-of steps in `docs/architecture.md`. The text around the markers is written by hand.
+Generated are the parameter table of each room's README (from the config dataclass), the table of
+steps in `docs/architecture.md` and those of accelerators in `docs/sizing.md`. The text around
+the markers is written by hand.
 """
 
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from components.stage.config import Config, fields_of
 from components.stage.step import Step, find_step, step_names
+from pipelines.accelerators import GPU_TYPES, TPU_TYPES, slices_of
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_DEFAULT_LENGTH = 60
@@ -55,6 +57,25 @@ def _input_text(step: Step, name: str, kind: str) -> str:
     return text if name in step.inputs else f"{text}, optional"
 
 
+def slices_text() -> str:
+    """The generated table of TPU slices, with the sums that must hold."""
+    rows = ["| runtime | machine | topology | chips | pods |", "|---|---|---|---|---|"]
+    for tpu in TPU_TYPES:
+        for part in slices_of(tpu):
+            cells = (f"`{part.runtime}`", tpu.machine, part.topology, part.chips, part.pods)
+            rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
+
+
+def gpus_text() -> str:
+    """The generated table of GPU machines, by queue."""
+    rows = ["| queue | label of the nodes | machine | GPUs |", "|---|---|---|---|"]
+    for gpu in GPU_TYPES:
+        for machine, count in gpu.machines:
+            rows.append(f"| `{gpu.name}` | {gpu.selector} | {machine} | {count} |")
+    return "\n".join(rows)
+
+
 def fill(text: str, marker: str, generated: str, where: Path) -> str:
     """Put a generated text between its two markers.
 
@@ -72,14 +93,16 @@ def fill(text: str, marker: str, generated: str, where: Path) -> str:
 def main() -> int:
     """Write what is out of step; with --check only name it and fail."""
     pages = {
-        ROOT / "components" / name / "README.md": ("parameters", room_text(find_step(name)))
+        ROOT / "components" / name / "README.md": {"parameters": room_text(find_step(name))}
         for name in step_names()
     }
-    pages[ROOT / "docs" / "architecture.md"] = ("steps", steps_text())
+    pages[ROOT / "docs" / "architecture.md"] = {"steps": steps_text()}
+    pages[ROOT / "docs" / "sizing.md"] = {"slices": slices_text(), "gpus": gpus_text()}
     stale = []
-    for path, (marker, generated) in pages.items():
-        text = path.read_text()
-        filled = fill(text, marker, generated, path)
+    for path, parts in pages.items():
+        text = filled = path.read_text()
+        for marker, generated in parts.items():
+            filled = fill(filled, marker, generated, path)
         if filled != text:
             stale.append(path.relative_to(ROOT).as_posix())
             if "--check" not in sys.argv[1:]:

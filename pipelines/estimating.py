@@ -56,7 +56,7 @@ def estimate_training(
     """
     device = prices[execution.accelerator or "cpu"]
     count = execution.accelerators or device.get("per_machine", 0) or execution.threads or 1
-    tokens = config.max_steps * config.tokens_per_step
+    tokens = config.max_steps * config.gradient_accumulation * config.tokens_per_pass
     operations = OPERATIONS_PER_PARAMETER * count_parameters(config.model) * tokens
     hours = operations / (SHARE_OF_PEAK * device["peak_flops"] * count) / 3600
     share = prices["spot_share"] if execution.spot else 1.0

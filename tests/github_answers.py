@@ -203,7 +203,8 @@ def _selection(query: str) -> dict[str, Any]:
         elif word != "...":
             stack[-1][word] = {}
         last = word
-    return stack[0].get("", stack[0])
+    whole: dict[str, Any] = stack[0].get("", stack[0])
+    return whole
 
 
 def _select(value: Any, selection: dict[str, Any]) -> Any:

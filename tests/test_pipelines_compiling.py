@@ -17,6 +17,9 @@ from pipelines.recipes import find_recipe, recipe_names
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).resolve().parents[1]
+MANIFESTS = ROOT / "k8s" / "pipelines"
+"""Where the goldens of the objects for kubectl lie: they are part of the manifests."""
+
 GOLDEN_TAG = "golden"
 
 COMPILE = """
@@ -67,8 +70,9 @@ def test_compiled_files_equal_their_goldens(twice):
     """When this fails for a good reason: CODEKILN_WRITE_GOLDEN=1 make test, then read the diff."""
     if os.environ.get("CODEKILN_WRITE_GOLDEN"):
         for name, text in twice[0][0].items():
-            (GOLDEN / name).write_text(text)
-    goldens = {p.name: p.read_text() for p in sorted(GOLDEN.glob("*.yaml"))}
+            ((MANIFESTS if name.endswith(".crd.yaml") else GOLDEN) / name).write_text(text)
+    paths = [*GOLDEN.glob("*.yaml"), *MANIFESTS.glob("*.crd.yaml")]
+    goldens = {path.name: path.read_text() for path in paths}
     assert twice[0][0] == goldens
 
 

@@ -5,7 +5,7 @@ from kfp import dsl
 from components.stage.kubeflow import step_component
 
 
-@step_component(image="sandbox")
+@step_component(image="data")
 def sandbox(
     samples: dsl.Input[dsl.Dataset],
     output: dsl.Output[dsl.Dataset],

@@ -22,6 +22,7 @@ from components.sandbox.programs import (
 from components.sandbox.supervision import (
     DEFAULT_FLOOR,
     UNSAFE_FLOOR,
+    Judge,
     Program,
     Verdict,
     WorkerProcess,
@@ -173,9 +174,7 @@ def run_chunk(
     return [draft_rows(part, rows[part]) for part in ("verdicts", "selfcheck")], tally
 
 
-def retry_broken(
-    worker: WorkerProcess, programs: Sequence[Program], verdicts: list[Verdict]
-) -> int:
+def retry_broken(worker: Judge, programs: Sequence[Program], verdicts: list[Verdict]) -> int:
     """Try programs again that ended without a verdict, and put what comes into the list.
 
     Returns:

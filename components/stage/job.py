@@ -57,6 +57,10 @@ class _Pods:
         self._own.tend()
         return True
 
+    def ending(self) -> str:
+        """How the indexes ended, see `Indexes`."""
+        return self._own.ending()
+
 
 def follow_leader(storage: Storage, plans: Storage, index: int) -> None:
     """Do an index's part of every map of a step, until the step's manifest is there.

@@ -1,0 +1,131 @@
+"""Images built once and run as a pod is: restricted, read-only, without a network.
+
+A tag holds the hash of all that goes in, so an image that is there is the right one. What a machine
+cannot do is skipped, with the reason.
+"""
+
+import fcntl
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from components.stage.images import image_name, image_tag
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD_LIMIT_S = 1500
+UNREACHABLE = (
+    "Could not find a version that satisfies",
+    "Temporary failure in name resolution",
+    "Network is unreachable",
+    "Connection refused",
+    "Failed to establish a new connection",
+)
+"""What pip and mmdebstrap say where no package registry answers."""
+
+LIMITS = {"nofile": "1024:1024", "nproc": "4096:4096"}
+"""Lower than podman's defaults, which a root without CAP_SYS_RESOURCE may not set."""
+
+USER = "65532:65532"
+
+
+def image(target: str) -> str:
+    """The name of a target's image, built unless it is there."""
+    for tool in ("buildah", "podman"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    if os.geteuid() != 0:
+        pytest.skip("images are built and run by root alone here")
+    if not os.environ.get("BASE_IMAGE") and shutil.which("mmdebstrap") is None:
+        pytest.skip("no BASE_IMAGE, and mmdebstrap is not installed")
+    return _built(target)
+
+
+@functools.cache
+def _built(target: str) -> str:
+    name = f"{image_name(target)}:{image_tag()}"
+    with (Path(tempfile.gettempdir()) / "codekiln-image-builds.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test processes must not build the same
+        there = ["buildah", "inspect", "--type", "image", name]
+        if subprocess.run(there, capture_output=True, check=False).returncode == 0:
+            return name
+        done = subprocess.run(
+            ["sh", "images/build.sh", target],
+            cwd=ROOT,
+            env={**os.environ, "PYTHON": sys.executable},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_LIMIT_S,
+            check=False,
+        )
+    said = done.stdout + done.stderr
+    if done.returncode and any(text in said for text in UNREACHABLE):
+        pytest.skip(f"no package registry can be reached: {said[-300:]}")
+    assert done.returncode == 0, said[-3000:]
+    return name
+
+
+def runtime_flags(runtime: str) -> list[str]:
+    """How podman is told of a runtime."""
+    if runtime == "runsc":
+        path = shutil.which("runsc")
+        if path is None:
+            pytest.skip("runsc (gVisor) is not installed")
+        flags = ("network=none", "platform=ptrace")
+        return ["--runtime", path, *(part for flag in flags for part in ("--runtime-flag", flag))]
+    found = shutil.which("runc") or shutil.which("crun")
+    if found is None:
+        pytest.skip("neither runc nor crun is installed")
+    return ["--runtime", found]
+
+
+def run(
+    name: str,
+    command: Sequence[str],
+    *,
+    runtime: str = "runc",
+    memory: str = "2g",
+    pids: int = 512,
+    options: Sequence[str] = (),
+    given: bytes = b"",
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in an image as Pod Security `restricted` and a denied network would have it."""
+    limits = [] if runtime == "runsc" else [f"--ulimit={n}={v}" for n, v in LIMITS.items()]
+    return subprocess.run(
+        [
+            *("podman", "--cgroup-manager", "cgroupfs", *runtime_flags(runtime)),
+            *("run", "--rm", "-i", "--pull", "never", "--network", "none", "--read-only"),
+            *("--cap-drop=ALL", "--security-opt", "no-new-privileges"),
+            *("--memory", memory, "--memory-swap", memory, "--pids-limit", str(pids)),
+            *("--tmpfs", "/tmp:size=512m,mode=1777", *limits, *options, name, *command),
+        ],
+        input=given,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@functools.cache
+def runs(runtime: str, name: str) -> None:
+    """Skip where this machine starts no container with a runtime."""
+    done = run(name, ["sh", "-c", "exit 7"], runtime=runtime)
+    if done.returncode != 7:
+        pytest.skip(f"{runtime} starts no container here: {done.stderr[-300:]!r}")
+
+
+def size_bytes(name: str) -> int:
+    """Bytes of an image's layers."""
+    done = subprocess.run(
+        ["podman", "image", "inspect", "--format", "{{.Size}}", name],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
