@@ -21,7 +21,12 @@ from components.generation.config import GenerationConfig
 from components.problems.benchmark import load_benchmarks
 from components.problems.packages import check_runnable
 from components.sandbox.config import SandboxConfig
-from components.sandbox.supervision import DEFAULT_FLOOR, UNSAFE_FLOOR, WorkerProcess
+from components.sandbox.supervision import (
+    DEFAULT_FLOOR,
+    UNSAFE_FLOOR,
+    WorkerProcess,
+    needs_gvisor,
+)
 from components.scoring.config import ScoringConfig
 from components.scoring.counts import UNKNOWN_TEMPERATURE, key_of
 from components.scoring.formats import result_line, sample_line, spell_lines
@@ -334,7 +339,8 @@ def _check_place(plan: Plan, execution: Execution) -> None:
     for benchmark in load_benchmarks(plan.sandbox.benchmarks):
         check_runnable(benchmark)
     floor = UNSAFE_FLOOR if execution.allow_unsafe else DEFAULT_FLOOR
-    with WorkerProcess(plan.sandbox, floor) as worker:
+    gvisor = needs_gvisor(plan.sandbox, floor)
+    with WorkerProcess(plan.sandbox, floor, gvisor=gvisor) as worker:
         say(f"evaluate: isolation level {worker.probe()}")
 
 

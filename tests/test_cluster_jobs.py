@@ -181,7 +181,13 @@ SAMPLES = [
 @pytest.fixture
 def samples(tmp_path, make_artifact_of_rows):
     rows = [
-        {"benchmark": "humaneval", "task_id": task, "sample": n, "completion": text}
+        {
+            "benchmark": "humaneval",
+            "task_id": task,
+            "temperature": 0.2,
+            "sample": n,
+            "completion": text,
+        }
         for n, (task, text) in enumerate(SAMPLES)
     ]
     return make_artifact_of_rows("samples", rows)

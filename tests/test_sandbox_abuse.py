@@ -17,7 +17,12 @@ from components.problems.benchmark import load_benchmark
 from components.sandbox.config import SandboxConfig
 from components.sandbox.gvisor import runsc_path
 from components.sandbox.programs import program_of
-from components.sandbox.supervision import Verdict, WorkerProcess
+from components.sandbox.supervision import (
+    ISOLATION_VARIABLE,
+    Verdict,
+    WorkerProcess,
+    needs_gvisor,
+)
 from components.sandbox.worker.landlock import landlock_version
 from tests.abuse import ABUSES, GOOD, Abuse
 
@@ -144,6 +149,17 @@ def _processes_that_name(text: str) -> list[str]:
             if text in line:
                 found.append(line)
     return found
+
+
+def test_gvisor_serves_where_the_machine_itself_is_below_the_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if runsc_path() is None:
+        pytest.skip("L4 needs gVisor's runsc on the PATH")
+    assert needs_gvisor(CONFIG, "L4")
+    assert not needs_gvisor(CONFIG, "L1")
+    monkeypatch.setenv(ISOLATION_VARIABLE, "gvisor")
+    assert needs_gvisor(CONFIG, "L1")
 
 
 def test_without_runsc_gvisor_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

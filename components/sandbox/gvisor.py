@@ -45,8 +45,8 @@ def gvisor_command(worker: Sequence[str], package: Path, base: Path) -> list[str
     runsc = runsc_path()
     if runsc is None:
         raise StepFailedError(
-            "expected the gVisor runtime on the PATH for --isolation gvisor, got no 'runsc': "
-            "install it (gvisor.dev), or leave --isolation at auto"
+            "expected the gVisor runtime on the PATH for CODEKILN_ISOLATION=gvisor, got no "
+            "'runsc': install it (gvisor.dev), or unset the variable"
         )
     bundle = base / "bundle"
     (bundle / "root").mkdir(parents=True)

@@ -27,6 +27,7 @@ from components.sandbox.supervision import (
     Verdict,
     WorkerProcess,
     judge_program,
+    needs_gvisor,
     run_programs,
 )
 from components.stage.engine import Engine, map_shards
@@ -72,9 +73,8 @@ def _run_chunks(
             engine, output, chunks, config, lambda chunk, worker: judged(chunk, worker=worker)
         )
     floor = UNSAFE_FLOOR if engine.allow_unsafe else DEFAULT_FLOOR
-    with WorkerProcess(config, floor) as worker:
-        worker.probe()  # before any work is handed out
-    work = functools.partial(run_chunk, config=config, floor=floor)
+    gvisor = needs_gvisor(config, floor)  # before any work is handed out
+    work = functools.partial(run_chunk, config=config, floor=floor, gvisor=gvisor)
     return map_shards(engine, output, work, chunks, "programs")
 
 
@@ -143,11 +143,12 @@ def run_chunk(
     config: SandboxConfig,
     floor: str = DEFAULT_FLOOR,
     worker: "RemoteWorker | None" = None,
+    gvisor: bool = False,
 ) -> tuple[list[Draft], Tally]:
     """Run the programs of one chunk, in a process of this machine where no worker is given."""
     checks, samples = selfcheck_rows(chunk.problems), sample_rows(chunk)
     programs = [program for _, program in [*checks, *samples]]
-    with worker or WorkerProcess(config, floor) as judge:
+    with worker or WorkerProcess(config, floor, gvisor=gvisor) as judge:
         verdicts = list(run_programs(judge, programs))
         retried = retry_broken(judge, programs, verdicts)
         level = judge.level

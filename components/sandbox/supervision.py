@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 from components.artifacts.errors import StepFailedError
 from components.sandbox.config import SandboxConfig
-from components.sandbox.gvisor import gvisor_command
+from components.sandbox.gvisor import gvisor_command, runsc_path
 
 WORKER = "components.sandbox.worker"
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,10 @@ DEFAULT_FLOOR = "L2"
 """Below it the step refuses. Under gVisor a worker says L4 once its filter holds."""
 
 UNSAFE_FLOOR = "L0"
+
+ISOLATION_VARIABLE = "CODEKILN_ISOLATION"
+"""`gvisor` starts every worker inside gVisor; unset, only where the machine needs it."""
+
 START_S = 120.0
 EXIT_BELOW_FLOOR = 3
 GRACE_S = 20.0
@@ -242,6 +246,23 @@ def refusal(level: str, floor: str, refused: Mapping[str, str]) -> str:
         f"expected isolation level {floor} or higher for code of a model, got {level}: {advice}; "
         "--allow-unsafe true runs programs as they are, only for ones that you trust"
     )
+
+
+def needs_gvisor(config: SandboxConfig, floor: str) -> bool:
+    """Whether workers must start inside gVisor here: the machine itself does not reach the floor.
+
+    The variable ISOLATION_VARIABLE asks for it where the machine would do, too.
+
+    Raises:
+        StepFailedError: neither the machine nor gVisor reaches the floor; says what to do.
+    """
+    inside = os.environ.get(ISOLATION_VARIABLE) == "gvisor"
+    if not inside and runsc_path() is not None:
+        with WorkerProcess(config, UNSAFE_FLOOR) as worker:
+            inside = worker.probe() < floor
+    with WorkerProcess(config, floor, gvisor=inside) as worker:
+        worker.probe()
+    return inside
 
 
 class Judge(Protocol):
