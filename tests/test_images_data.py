@@ -11,7 +11,7 @@ import pytest
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import MANIFEST_NAME
-from components.stage.execution import Execution
+from components.stage.execution import LOCAL_ONLY, Execution
 from components.stage.images import image_tag, image_uri
 from pipelines.compiling import read_ir
 from pipelines.recipes import find_recipe
@@ -148,15 +148,13 @@ def test_the_command_of_the_compiled_pipeline_runs_in_the_image(
 ) -> None:
     out, source = shared(tmp_path / "out"), Path(documents.storage.uri)
     recipe = find_recipe("tiny").with_text("clean.min_lines", "2")
-    ir = read_ir(recipe, Execution(data_root="/out/data", workers=1))
+    execution = Execution(data_root="/out/data", workers=1, threads=1)
+    ir = read_ir(recipe, execution)
     container = ir["deploymentSpec"]["executors"]["exec-clean"]["container"]
     given = executor_input(
         {
             "config": recipe.clean.to_json(),
-            "data_root": "/out/data",
-            "workers": 1,
-            "threads": 1,
-            "engine": "local",
+            **{k: v for k, v in execution.to_json().items() if k not in LOCAL_ONLY},
         }
     )
     command = [
