@@ -227,6 +227,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on_to_the_same_digests(
         time.sleep(chance.uniform(0.1, 0.5) * whole_s)
         family = living(mark)
         if not family and number >= MIN_KILLS:
+            process.wait(120)
             break  # it came to its end between two kills, and has been killed often enough
         victims = family if number % 2 else [process.pid]
         for victim in chance.sample(victims, min(1, len(victims))):
