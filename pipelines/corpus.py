@@ -10,6 +10,7 @@ from components.crawl.tokens import TOKENS_VARIABLE
 from components.decontamination.component import decontamination
 from components.dedup.component import dedup
 from components.packing.component import packing
+from components.stage.kubeflow import execution_arguments
 from components.tokenizer.component import tokenizer
 
 TOKENS_SECRET = "codekiln-github"
@@ -49,19 +50,7 @@ def corpus(
     tolerations: str,
 ) -> Corpus:
     """From public source code to token shards."""
-    where = {
-        "data_root": data_root,
-        "workers": workers,
-        "threads": threads,
-        "engine": engine,
-        "accelerator": accelerator,
-        "accelerators": accelerators,
-        "queue": queue,
-        "spot": spot,
-        "max_hours": max_hours,
-        "node_selector": node_selector,
-        "tolerations": tolerations,
-    }
+    where = execution_arguments(locals())
 
     # Step 1: source files with provenance. A network's tokens come from a Secret, if there is one.
     crawled = crawl(config=crawl_config, **where)

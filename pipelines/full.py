@@ -6,6 +6,7 @@ A recipe fills every parameter when the graph is compiled, so a run starts by pr
 from kfp import dsl
 
 from components.publishing.component import publishing
+from components.stage.kubeflow import execution_arguments
 from pipelines.corpus import corpus
 from pipelines.pretraining import pretraining
 
@@ -64,19 +65,7 @@ def full(
         node_selector: nodes of launched pods: label=value,label=value.
         tolerations: taints that launched pods put up with: key=value:Effect,key:Effect.
     """
-    where = {
-        "data_root": data_root,
-        "workers": workers,
-        "threads": threads,
-        "engine": engine,
-        "accelerator": accelerator,
-        "accelerators": accelerators,
-        "queue": queue,
-        "spot": spot,
-        "max_hours": max_hours,
-        "node_selector": node_selector,
-        "tolerations": tolerations,
-    }
+    where = execution_arguments(locals())
 
     data = corpus(
         crawl_config=crawl_config,

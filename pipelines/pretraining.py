@@ -7,6 +7,7 @@ from kfp import dsl
 from components.generation.component import generation
 from components.sandbox.component import sandbox
 from components.scoring.component import scoring
+from components.stage.kubeflow import execution_arguments
 from components.training.component import training
 
 
@@ -41,19 +42,7 @@ def pretraining(
     tolerations: str,
 ) -> Pretraining:
     """From token shards to a scored model."""
-    where = {
-        "data_root": data_root,
-        "workers": workers,
-        "threads": threads,
-        "engine": engine,
-        "accelerator": accelerator,
-        "accelerators": accelerators,
-        "queue": queue,
-        "spot": spot,
-        "max_hours": max_hours,
-        "node_selector": node_selector,
-        "tolerations": tolerations,
-    }
+    where = execution_arguments(locals())
 
     # Step 7: a model from scratch, measured in bits per byte on held-out repositories.
     trained = training(tokens=tokens, tokenizer=tokenizer, config=training_config, **where)
