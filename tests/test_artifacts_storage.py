@@ -109,3 +109,13 @@ def test_only_one_of_many_racing_writers_wins(storage):
     answers = [racer.communicate()[0].strip() for racer in racers]
     assert sorted(answers) == ["False", "False", "False", "True"]
     assert storage.read("x") == str(answers.index("True")).encode()
+
+
+def test_a_cleared_folder_keeps_nothing_unfinished_and_other_folders_keep_all(storage):
+    storage.create("plan/results/1", b"x")
+    (storage.root / "plan" / "results" / ".2.77-ab.tmp").write_bytes(b"half")
+    storage.create("other", b"y")
+    storage.child("plan").clear()
+    storage.child("plan").clear()
+    assert storage.names() == ["other"]
+    assert not (storage.root / "plan").exists()

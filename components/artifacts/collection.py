@@ -7,7 +7,6 @@ What is younger than a minimum age stays: a run that is under way has not record
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from components.artifacts.artifact import Artifact
@@ -17,9 +16,6 @@ from components.artifacts.manifest import MANIFEST_NAME
 from components.artifacts.storage import Storage
 
 RUNS_FOLDER, PINS_FOLDER = "runs", "pins"
-
-REMOVED_AT_ONCE = 16
-"""In a bucket each removal is a request of some 30 ms."""
 
 Place = tuple[str, str]
 """Step and key."""
@@ -98,9 +94,7 @@ def remove_artifact(artifact: Artifact) -> None:
     storage = artifact.storage
     with storage.lease():
         storage.remove(MANIFEST_NAME)
-        with ThreadPoolExecutor(REMOVED_AT_ONCE) as threads:
-            for _ in threads.map(storage.remove, storage.names()):
-                pass
+        storage.clear()
 
 
 def sweep(garbage: list[Garbage]) -> Iterator[tuple[Garbage, bool]]:

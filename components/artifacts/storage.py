@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class Storage(Protocol):
 
     def remove(self, name: str) -> None:
         """Take a file away; nothing happens where there is none."""
+
+    def clear(self) -> None:
+        """Take every file of this folder and below away, unfinished ones too."""
 
     def names(self) -> list[str]:
         """The published names in this folder and below, sorted; unfinished files left out."""
@@ -157,6 +161,13 @@ class LocalStorage:
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        for path in self.root.rglob("*"):
+            if not path.is_dir():
+                self.remove(path.relative_to(self.root).as_posix())
+        # What fails now is a folder into which another process just wrote.
+        shutil.rmtree(self.root, ignore_errors=True)
 
     def names(self) -> list[str]:
         if not self.root.is_dir():

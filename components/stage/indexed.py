@@ -22,7 +22,6 @@ from components.stage.plan import (
     EXIT_WORK_FAILED,
     INDEX_VARIABLE,
     MapPlan,
-    clear,
     has_result,
     read_result,
 )
@@ -95,11 +94,11 @@ class IndexedEngine:
         self._launcher = launcher
 
     def __enter__(self) -> "IndexedEngine":
-        clear(self._plans)  # of a leader that was killed
+        self._plans.clear()  # of a leader that was killed
         return self
 
     def __exit__(self, *_error: object) -> None:
-        clear(self._plans)
+        self._plans.clear()
 
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str
@@ -132,7 +131,7 @@ class IndexedEngine:
                     _wait_for(storage, number, indexes)
                     yield read_result(storage, number)
         finally:
-            clear(storage)
+            storage.clear()
 
 
 def _wait_for(storage: Storage, number: int, indexes: Indexes) -> None:

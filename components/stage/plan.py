@@ -11,7 +11,6 @@ Pickles are code to whoever reads them: a data root is one trust domain.
 import pickle
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +25,6 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 EXIT_WORK_FAILED = 3
 """The work raised an error, which is published: starting the index again would not help. A Job's
 podFailurePolicy fails the index on it; any other end but 0 is a reason to start it again."""
-
-REMOVED_AT_ONCE = 16
-"""In a bucket each removal is a request of some 30 ms."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +77,6 @@ def read_result(storage: Storage, number: int) -> Any:
     if error is not None:
         raise error
     return value
-
-
-def clear(storage: Storage) -> None:
-    """Remove plans and results."""
-    with ThreadPoolExecutor(REMOVED_AT_ONCE) as threads:
-        for _ in threads.map(storage.remove, storage.names()):
-            pass
 
 
 def _portable(error: Exception) -> Exception:
