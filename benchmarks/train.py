@@ -5,8 +5,10 @@
 Sides: transformers' GPT-Neo in a plain loop, in float32 and in bfloat16 autocast, eager and
 compiled; transformers' Trainer as its users run it; codekiln's learner in the same four ways. All
 share the same weights, take the same batch and make the same AdamW step with clipping; their first
-losses must agree, or nothing is printed. A round takes every side once: a step that is not timed,
-then some that are. Speed is tokens per wall second of the median step.
+losses must agree, or nothing is printed. A round takes every side once, each in a process of its
+own, as its users have it: in one process a side's speed hangs on what the others left in the heap.
+A side makes a step that is not timed, then some that are. Speed is tokens per wall second of the
+median step over all rounds.
 
 Keys of the last line, for 6x256 (vocabulary 8,192) and, with `_125m`, for 12x768 (32,000):
     ratio_hf_fp32          our best over its float32 loop, eager, which is its default
@@ -21,12 +23,15 @@ On a GPU batches are larger, and the published sizes follow, ours alone, with th
 import argparse
 import dataclasses
 import gc
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,27 +62,26 @@ CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Side:
-    """One way to make a step, and how long its steps took."""
+    """One way to make a step."""
 
-    name: str
+    owner: Literal["transformers", "codekiln", "trainer"]
     dtype: str
-    owner: str
-    """Whose: `ours`, `theirs`, or `trainer`."""
+    compiled: bool = False
 
-    run: Callable[[int], tuple[float | None, list[float]]]
-    """Makes a step and then some more; the first loss, if it is told, and seconds of the others."""
-
-    seconds: list[float] = field(default_factory=list)
-    first_loss: float | None = None
-
-    def speed(self, tokens: int) -> float:
-        """Tokens per wall second of the median step."""
-        return tokens / statistics.median(self.seconds)
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        owner = "transformers Trainer" if self.owner == "trainer" else self.owner
+        return f"{owner} {self.dtype}{' compiled' if self.compiled else ''}"
 
 
-def timed(step: Callable[[], float]) -> Callable[[int], tuple[float | None, list[float]]]:
+Run = Callable[[int], tuple[float | None, list[float]]]
+"""Makes a step and then some more: the first loss, if it is told, and seconds of the others."""
+
+
+def timed(step: Callable[[], float]) -> Run:
     """Run a step several times; what a GPU still does belongs to the step."""
 
     def run(steps: int) -> tuple[float, list[float]]:
@@ -95,7 +99,7 @@ def timed(step: Callable[[], float]) -> Callable[[int], tuple[float | None, list
 
 def our_side(
     shape: ModelConfig, tensors: Tensors, batch: Batch, dtype: str, *, compiled: bool
-) -> Side:
+) -> Run:
     """The learner that the training step uses."""
     config = TrainingConfig(
         model=dataclasses.replace(shape, vocabulary_size=0),
@@ -114,7 +118,7 @@ def our_side(
         learner.update(1.0, measure=False)
         return loss
 
-    return Side(f"codekiln {dtype}{' compiled' if compiled else ''}", dtype, "ours", timed(step))
+    return timed(step)
 
 
 def their_model(shape: ModelConfig, tensors: Tensors) -> Any:
@@ -158,7 +162,7 @@ def their_groups(model: Any) -> list[dict[str, Any]]:
 
 def their_side(
     shape: ModelConfig, tensors: Tensors, batch: Batch, dtype: str, *, compiled: bool
-) -> Side:
+) -> Run:
     """A plain loop over transformers' model, with the fastest optimizer of torch."""
     model = their_model(shape, tensors)
     run = torch.compile(model, dynamic=False) if compiled else model
@@ -177,8 +181,7 @@ def their_side(
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    name = f"transformers {dtype}{' compiled' if compiled else ''}"
-    return Side(name, dtype, "theirs", timed(step))
+    return timed(step)
 
 
 class Clock(transformers.TrainerCallback):
@@ -194,13 +197,13 @@ class Clock(transformers.TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-def trainer_side(model: Any, batch: Batch, dtype: str) -> Side:
-    """The Trainer of transformers: a new one each round, with its own optimizer."""
+def trainer_side(model: Any, batch: Batch, dtype: str) -> Run:
+    """The Trainer of transformers: a new one each time, with its own optimizer."""
 
     def run(steps: int) -> tuple[None, list[float]]:
         return None, trainer_seconds(model, batch, dtype, steps)
 
-    return Side(f"transformers Trainer {dtype}", dtype, "trainer", run)
+    return run
 
 
 def trainer_seconds(model: Any, batch: Batch, dtype: str, steps: int) -> list[float]:
@@ -234,20 +237,54 @@ def trainer_seconds(model: Any, batch: Batch, dtype: str, steps: int) -> list[fl
     return [later - earlier for earlier, later in zip(clock.times, clock.times[1:], strict=False)]
 
 
-def run_rounds(sides: list[Side], start: Tensors, held: Tensors, rounds: int, steps: int) -> None:
-    """Time every side in turn; each round starts from the same weights."""
-    for number in range(rounds):
-        for side in sides:
-            for name, array in held.items():
-                array[...] = start[name]
-            loss, seconds = side.run(steps)
-            side.seconds += seconds
-            if number == 0:
-                side.first_loss = loss
-    wanted = sides[0].first_loss
+def batch_of(shape: ModelConfig, blocks: int) -> Batch:
+    """The batch that all sides take."""
+    rows = np.random.default_rng(0).integers(0, shape.vocabulary_size, (blocks, 1025))
+    return Batch(rows[:, :-1], rows[:, 1:])
+
+
+def run_side(size: str, side: Side, blocks: int, steps: int) -> tuple[float | None, list[float]]:
+    """Make a side in this process and time it."""
+    shape = SHAPES[size]
+    batch, tensors = batch_of(shape, blocks), initial_tensors(shape, 0)
+    if side.owner == "trainer":
+        return trainer_side(their_model(shape, tensors), batch, side.dtype)(steps)
+    make = our_side if side.owner == "codekiln" else their_side
+    return make(shape, tensors, batch, side.dtype, compiled=side.compiled)(steps)
+
+
+def start_side(size: str, side: Side, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run a side in a process of its own; its first loss and the seconds of its steps.
+
+    Raises:
+        CodekilnError: it failed.
+    """
+    command = [sys.executable, "-m", "benchmarks.train", "--side", *dataclasses.astuple(side)]
+    command[-1] = str(int(side.compiled))
+    command += ["--sizes", size, "--blocks", str(blocks_of(arguments))]
+    command += ["--steps", str(arguments.steps), "--threads", str(arguments.threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CodekilnError(f"{side.name} failed: {done.stderr[-500:]}")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def blocks_of(arguments: argparse.Namespace) -> int:
+    """Blocks of a batch."""
+    return int(arguments.blocks or (16 if CUDA else 1))
+
+
+def check_losses(sides: Sequence[Side], losses: Mapping[str, float | None]) -> None:
+    """Refuse sides that do not compute the same.
+
+    Raises:
+        CodekilnError: a first loss is another.
+    """
+    wanted = losses[sides[0].name]
     assert wanted is not None, "the first side tells its loss"
     for side in sides:
-        told = side.first_loss
+        told = losses[side.name]
         if told is not None and not abs(told - wanted) < TOLERANCE[side.dtype]:
             raise CodekilnError(
                 f"expected the first loss {wanted:.4f}, got {told:.4f} of {side.name}: "
@@ -257,29 +294,31 @@ def run_rounds(sides: list[Side], start: Tensors, held: Tensors, rounds: int, st
 
 def compare(size: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Time all sides at one size and print their table; ratios by key."""
-    shape = SHAPES[size]
-    blocks = arguments.blocks or (16 if CUDA else 1)
-    tokens = blocks * shape.context_length
-    rows = np.random.default_rng(0).integers(0, shape.vocabulary_size, (blocks, 1025))
-    batch = Batch(rows[:, :-1], rows[:, 1:])
-    start = initial_tensors(shape, 0)
-    # On a processor all sides train these very arrays: the memory of one model serves them all.
-    held = {name: array.copy() for name, array in start.items()}
+    shape, blocks = SHAPES[size], blocks_of(arguments)
+    owners: tuple[Literal["transformers", "codekiln"], ...] = ("transformers", "codekiln")
     sides = [
-        make(shape, held if not CUDA else start, batch, dtype, compiled=compiled)
-        for make in (their_side, our_side)
-        for dtype in ("fp32", "bf16")
+        Side(owner, dtype, compiled)
+        for owner in owners
+        for dtype in DTYPES
         for compiled in ((False, True) if arguments.compile else (False,))
     ]
-    model = their_model(shape, held if not CUDA else start)
-    sides += [trainer_side(model, batch, dtype) for dtype in ("fp32", "bf16")]
-    run_rounds(sides, start, held, arguments.rounds, arguments.steps)
-    speeds = {side.name: side.speed(tokens) for side in sides}
+    sides += [Side("trainer", dtype) for dtype in DTYPES]
+    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
+    for _ in range(arguments.rounds):
+        told = {side.name: start_side(size, side, arguments) for side in sides}
+        check_losses(sides, {name: one["loss"] for name, one in told.items()})
+        for name, one in told.items():
+            seconds[name] += one["seconds"]
+    tokens = blocks * shape.context_length
+    speeds = {name: tokens / statistics.median(steps) for name, steps in seconds.items()}
     base = speeds["transformers fp32"]
     print(f"\n{size}: {count_parameters(shape):,} parameters, {blocks} x {shape.context_length}")
     print_table(
-        ("side", "tokens/s", "over transformers fp32"),
-        [(name, speed, speed / base) for name, speed in speeds.items()],
+        ("side", "tokens/s", "over transformers fp32", "least", "most"),
+        [
+            (name, speed, speed / base, tokens / max(seconds[name]), tokens / min(seconds[name]))
+            for name, speed in speeds.items()
+        ],
     )
     return ratios(sides, speeds, shape, "_125m" if size == "125m" else "")
 
@@ -296,12 +335,13 @@ def ratios(
         names = [one.name for one in sides if one.owner == owner and dtype in one.dtype]
         return max(names, key=lambda name: speeds[name])
 
-    top = best("ours")
-    print(f"our best: {top}; its best in bf16: {best('theirs', 'bf16')}")
+    top = best("codekiln")
+    print(f"our best: {top}; its best in bf16: {best('transformers', 'bf16')}")
     found = {
         f"tokens_per_second{suffix}": speeds[top],
         f"ratio_hf_fp32{suffix}": speeds[top] / speeds["transformers fp32"],
-        f"ratio_hf_bf16{suffix}": speeds[best("ours", "bf16")] / speeds[best("theirs", "bf16")],
+        f"ratio_hf_bf16{suffix}": speeds[best("codekiln", "bf16")]
+        / speeds[best("transformers", "bf16")],
         f"ratio_hf_trainer{suffix}": speeds[top] / speeds[best("trainer")],
     }
     if "transformers fp32 compiled" in speeds:
@@ -325,12 +365,12 @@ def published_sizes(arguments: argparse.Namespace) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         try:
-            side = our_side(shape, initial_tensors(shape, 0), batch, "bf16", compiled=True)
-            _, side.seconds = side.run(max(3, arguments.steps))
+            run = our_side(shape, initial_tensors(shape, 0), batch, "bf16", compiled=True)
+            _, seconds = run(max(3, arguments.steps))
         except CodekilnError as error:
             rows.append((size, 0.0, 0.0, str(error)[:60]))
             continue
-        speed = side.speed(batch.inputs.size)
+        speed = batch.inputs.size / statistics.median(seconds)
         used = model_flops_utilisation(shape, 2048, speed, torch.cuda.get_device_name(), 1)
         memory = f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB"
         rows.append((size, speed, used or 0.0, memory))
@@ -346,9 +386,16 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=0, help="of 1,024 tokens in a batch")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
+    if arguments.side:
+        owner, dtype, compiled = arguments.side
+        side = Side(owner, dtype, compiled == "1")
+        loss, seconds = run_side(arguments.sizes[0], side, arguments.blocks, arguments.steps)
+        print(json.dumps({"loss": loss, "seconds": seconds}))
+        return
     result: dict[str, object] = {"device": torch.cuda.get_device_name() if CUDA else "cpu"}
     for size in arguments.sizes:
         result |= compare(size, arguments)

@@ -62,6 +62,18 @@ def test_logits_equal_those_of_transformers_within_and_past_the_window(
         assert (model(ids) - wanted).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("window", [None, 8, 5, 1])
+@pytest.mark.parametrize("tokens", [3, 16, 29])
+def test_attention_by_rows_is_attention(
+    monkeypatch: pytest.MonkeyPatch, window: int | None, tokens: int
+) -> None:
+    monkeypatch.setattr(neo, "ROWS", 8)
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, tokens, 4, generator=generator) for _ in range(3))
+    wanted = neo.attend(q, k, v, window)
+    assert (neo._attend_rows(q, k, v, window) - wanted).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("window", 48), ("window", 9), ("layer_norm_epsilon", 1e-2)]
 )
