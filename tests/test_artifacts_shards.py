@@ -4,10 +4,13 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.canonical import canonical_json, digest_of, key_of
 from components.artifacts.documents import (
+    canonical_lines,
     digest_documents,
     documents_table,
     draft_documents,
@@ -177,3 +180,19 @@ def test_token_shards_trace_back_to_their_documents(tmp_path, documents_of, docu
     assert shard.ids[shard.offsets[1] : shard.offsets[2]].tolist() == [7, 0]
     assert shard.sources.to_pylist()[1]["license"] == "BSD-3-Clause"
     assert read_tokens(artifact, "validation") == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.text(st.characters(exclude_categories=["Cs"])),
+            st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.none() | st.lists(st.none() | st.sampled_from(["a", '"%s', "\\\u2028"])),
+        )
+    )
+)
+def test_rows_spelled_by_column_are_the_canonical_rows(values):
+    rows = [dict(zip(("repo", "stars", "flags"), row, strict=True)) for row in values]
+    table = documents_table(rows)
+    wanted = [canonical_json(row) for row in table.drop_columns(["content"]).to_pylist()]
+    assert canonical_lines(table) == "".join(f"{line}\n" for line in wanted)

@@ -108,7 +108,7 @@ def _spelled(column: pa.ChunkedArray) -> list[str]:
             if value not in known:
                 known[value] = canonical_json(value)
         return [known[value] for value in values]
-    return [canonical_json(value) if value else "[]" for value in column.to_pylist()]
+    return ["[]" if value == [] else canonical_json(value) for value in column.to_pylist()]
 
 
 def draft_documents(table: pa.Table) -> Draft:

@@ -204,7 +204,7 @@ class TrainingConfig(Config):
 
 STEP = Step(
     name="training",
-    version=2,
+    version=3,
     kind="model",
     summary="Train a GPT-Neo on token shards and measure it on held-out documents.",
     config=TrainingConfig,
