@@ -2,11 +2,13 @@ import dataclasses
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.artifacts import documents as documents_module
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.canonical import canonical_json, digest_of, key_of
 from components.artifacts.documents import (
@@ -15,6 +17,8 @@ from components.artifacts.documents import (
     documents_table,
     draft_documents,
     read_documents,
+    read_row_groups,
+    read_rows,
 )
 from components.artifacts.errors import (
     CorruptArtifactError,
@@ -196,3 +200,21 @@ def test_rows_spelled_by_column_are_the_canonical_rows(values):
     table = documents_table(rows)
     wanted = [canonical_json(row) for row in table.drop_columns(["content"]).to_pylist()]
     assert canonical_lines(table) == "".join(f"{line}\n" for line in wanted)
+
+
+def test_rows_and_row_groups_are_those_of_the_whole_shard(
+    document, documents_of, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(documents_module, "ROW_GROUP_ROWS", 4)
+    artifact = documents_of([document(f"{n:02}.py", f"x = {n}\n") for n in range(11)])
+    (entry,) = artifact.part("documents")
+    whole = read_documents(artifact, entry)
+    groups = list(read_row_groups(artifact, entry))
+    assert [len(group) for group in groups] == [4, 4, 3]
+    assert pa.concat_tables(groups).equals(whole)
+    rows = read_rows(artifact, entry, [0, 5, 6, 10], ["path", "stars"])
+    assert rows.equals(whole.select(["path", "stars"]).take([0, 5, 6, 10]))
+    assert len(read_rows(artifact, entry, [])) == 0
+    damage(artifact, lambda data: data[:-9])
+    with pytest.raises(CorruptArtifactError):
+        list(read_row_groups(artifact, entry))

@@ -1,5 +1,6 @@
 """Document shards: Parquet, zstd, sorted by repository and path, provenance in every row."""
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -174,13 +175,51 @@ def read_documents(
     Raises:
         CorruptArtifactError: the file is damaged, or no Parquet file.
     """
+    # Not `pq.read_table`, which imports pyarrow.dataset for 0.1 s.
+    with _opened(artifact, entry) as file:
+        return file.read(columns=_wanted(columns), use_threads=False)
+
+
+def read_row_groups(
+    artifact: Artifact, entry: FileEntry, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Read one document shard a row group at a time, as `read_documents` does.
+
+    A pass over a shard touches the memory of one group, which is used again for the next.
+    """
+    with _opened(artifact, entry) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=_wanted(columns), use_threads=False)
+
+
+def read_rows(
+    artifact: Artifact, entry: FileEntry, rows: Sequence[int], columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Read some rows of one document shard, in their order, and no row group without one."""
+    parts, start = [SCHEMA.empty_table().select(_wanted(columns) or SCHEMA.names)], 0
+    with _opened(artifact, entry) as file:
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            if inside := [row - start for row in rows if start <= row < start + size]:
+                table = file.read_row_group(group, columns=_wanted(columns), use_threads=False)
+                parts += [table.slice(row, 1) for row in inside]
+            start += size
+    return pa.concat_tables(parts)
+
+
+def _wanted(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else [*columns]
+
+
+@contextlib.contextmanager
+def _opened(artifact: Artifact, entry: FileEntry) -> Iterator[pq.ParquetFile]:
+    """A shard whose bytes were checked. It is read by one thread: shards are read in parallel as it
+    is, and threads double the CPU time.
+    """
     data = artifact.read(entry)
     try:
-        # One thread: shards are read in parallel as it is, and threads double the CPU time. Not
-        # `pq.read_table`, which imports pyarrow.dataset for 0.1 s.
-        wanted = None if columns is None else [*columns]
         with pq.ParquetFile(pa.BufferReader(data)) as file:
-            return file.read(columns=wanted, use_threads=False)
+            yield file
     except pa.ArrowException as error:
         raise CorruptArtifactError(
             f"expected a document shard, got {error} in {entry.name!r} (digest {entry.digest}) "

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from components.artifacts.artifact import Artifact
-from components.artifacts.documents import DOCUMENTS, read_documents
+from components.artifacts.documents import DOCUMENTS, read_rows
 from components.dedup.catalogue import Catalogue
 from components.dedup.removal import NEAR, Removal
 from components.dedup.shingles import Indices
@@ -117,8 +117,8 @@ def _read_contents(
     for entry, shard in zip(documents.part(DOCUMENTS), ranks, strict=True):
         rows = np.flatnonzero(np.isin(shard, wanted))
         if len(rows):
-            column = read_documents(documents, entry, ["content"])["content"]
-            contents |= {int(shard[row]): column[row].as_py() for row in rows.tolist()}
+            column = read_rows(documents, entry, rows.tolist(), ["content"])["content"]
+            contents |= zip(shard[rows].tolist(), column.to_pylist(), strict=True)
     return contents
 
 

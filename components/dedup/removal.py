@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.artifacts.artifact import Artifact, Draft
-from components.artifacts.documents import draft_documents, read_documents
+from components.artifacts.documents import draft_document_tables, read_row_groups
 from components.artifacts.manifest import FileEntry
 from components.artifacts.tally import Tally
 from components.dedup.catalogue import Catalogue
@@ -101,11 +101,28 @@ class MarkedShard:
 
 def write_kept(documents: Artifact, shard: MarkedShard) -> tuple[list[Draft], Tally]:
     """Write the kept rows of one shard and count all of them."""
-    table = read_documents(documents, shard.entry)
     tally = Tally()
+    return [draft_document_tables(_kept_rows(documents, shard, tally))], tally
+
+
+def _kept_rows(documents: Artifact, shard: MarkedShard, tally: Tally) -> Iterator[pa.Table]:
+    """The kept rows of each row group, counted as they go by."""
+    start = 0
+    for table in read_row_groups(documents, shard.entry):
+        marks = shard.marks[start : start + table.num_rows]
+        start += table.num_rows
+        _count(table, marks, tally)
+        # Bits of a buffer: `pa.array` imports pandas where there is one, for 0.1 s.
+        bits = np.packbits(marks == KEPT, bitorder="little")
+        kept = pa.Array.from_buffers(pa.bool_(), table.num_rows, [None, pa.py_buffer(bits)])
+        yield table.filter(kept)
+
+
+def _count(table: pa.Table, marks: Marks, tally: Tally) -> None:
+    """Count what is kept and what is dropped, by licence and language."""
     sizes: dict[tuple[int, str, str], list[int]] = {}
     columns = (table[name].to_pylist() for name in ("license", "language", "size"))
-    for code, license_name, language, size in zip(shard.marks.tolist(), *columns, strict=True):
+    for code, license_name, language, size in zip(marks.tolist(), *columns, strict=True):
         sizes.setdefault((code, license_name, language), []).append(size)
     for (code, license_name, language), group in sizes.items():
         tally.take_in(sum(group), files=len(group))
@@ -113,7 +130,3 @@ def write_kept(documents: Artifact, shard: MarkedShard) -> tuple[list[Draft], Ta
             tally.keep(sum(group), license_name, language, files=len(group))
         else:
             tally.drop(REASONS[code], sum(group), files=len(group))
-    # Bits of a buffer: `pa.array` imports pandas where there is one, for 0.1 s.
-    bits = np.packbits(shard.marks == KEPT, bitorder="little")
-    kept = pa.Array.from_buffers(pa.bool_(), table.num_rows, [None, pa.py_buffer(bits)])
-    return [draft_documents(table.filter(kept))], tally

@@ -1,6 +1,6 @@
 """Documents as sets of hashed word n-grams: Arrow buffers in, arrays out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,35 +81,43 @@ class Texts:
 def hash_slabs(
     texts: Texts, documents: Indices, gram_words: int, splitter: str
 ) -> Iterator[GramSets]:
-    """The n-gram sets of some documents, slab by slab.
+    """The n-gram sets of some documents of one text, slab by slab; see `hash_parts`."""
+    return hash_parts([(texts, documents)], gram_words, splitter)
+
+
+def hash_parts(
+    parts: Iterable[tuple[Texts, Indices]], gram_words: int, splitter: str
+) -> Iterator[GramSets]:
+    """The n-gram sets of documents that come part by part, slab by slab.
 
     A slab's arrays are used again for the next one: copy what must stay. Fresh memory for every
     slab would take half as long again, in page faults.
 
     Args:
-        texts: their bytes.
-        documents: [D] which are wanted.
+        parts: texts, and which of their documents are wanted.
         gram_words: words in an n-gram; a document with fewer has the empty set.
         splitter: `runs` or `bigcode`, see DedupConfig.
     """
-    slabs = list(texts.slabs(documents))
-    longest = int(texts.sizes(documents).max(initial=0))
-    largest = max((int(texts.sizes(slab).sum()) + len(slab) for slab in slabs), default=0)
-    scratch = np.empty(scratch_size(longest), dtype=np.uint64)
-    hashes = np.empty(largest, dtype=np.uint64)
-    for slab in slabs:
-        offsets = np.zeros(len(slab) + 1, dtype=np.int64)
-        count = hash_documents(
-            texts.data,
-            texts.offsets,
-            slab,
-            splitter == "bigcode",
-            gram_words,
-            scratch,
-            hashes,
-            offsets[1:],
-        )
-        yield GramSets(offsets, hashes[:count])
+    scratch = hashes = np.empty(0, dtype=np.uint64)
+    for texts, documents in parts:
+        for slab in texts.slabs(documents):
+            sizes = texts.sizes(slab)
+            if len(scratch) < (needed := scratch_size(int(sizes.max()))):
+                scratch = np.empty(needed, dtype=np.uint64)
+            if len(hashes) < (needed := int(sizes.sum()) + len(slab)):
+                hashes = np.empty(needed, dtype=np.uint64)
+            offsets = np.zeros(len(slab) + 1, dtype=np.int64)
+            count = hash_documents(
+                texts.data,
+                texts.offsets,
+                slab,
+                splitter == "bigcode",
+                gram_words,
+                scratch,
+                hashes,
+                offsets[1:],
+            )
+            yield GramSets(offsets, hashes[:count])
 
 
 def gram_sets(contents: Sequence[bytes], gram_words: int, splitter: str) -> GramSets:

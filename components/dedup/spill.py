@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from components.artifacts.artifact import Artifact
-from components.artifacts.documents import read_documents
+from components.artifacts.documents import read_row_groups
 from components.artifacts.manifest import FileEntry
 from components.dedup.bands import Buckets, buckets_of
 from components.dedup.config import DedupConfig
 from components.dedup.kernels import band_documents, sign_documents
-from components.dedup.shingles import Hashes, Indices, Texts, hash_slabs
+from components.dedup.shingles import Hashes, Indices, Texts, hash_parts
 from components.dedup.signatures import permutations
 
 HASHES, OFFSETS, KEYS = "hashes.bin", "offsets.npy", "keys.npy"
@@ -60,14 +60,14 @@ class Spill:
 
 def spill_shard(documents: Artifact, config: DedupConfig, task: SpillTask) -> Spill:
     """Hash one shard's documents, sign them and write what the join needs, slab by slab."""
-    texts = Texts.of_column(read_documents(documents, task.entry, ["content"])["content"])
     factors, summands = permutations(config.num_permutations, config.seed)
     task.folder.mkdir(parents=True, exist_ok=True)
     keys = np.empty((len(task.rows), config.bands), dtype=np.uint64)
     ends = [np.zeros(1, dtype=np.int64)]
     done = 0
     with (task.folder / HASHES).open("wb") as file:
-        for sets in hash_slabs(texts, task.rows, config.ngram_words, config.splitter):
+        parts = _wanted_texts(documents, task)
+        for sets in hash_parts(parts, config.ngram_words, config.splitter):
             signatures = np.empty((len(sets), config.num_permutations), dtype=np.uint32)
             sign_documents(sets.hashes, sets.offsets[1:], factors, summands, signatures)
             band_documents(signatures, config.rows, keys[done : done + len(sets)])
@@ -77,6 +77,15 @@ def spill_shard(documents: Artifact, config: DedupConfig, task: SpillTask) -> Sp
     np.save(task.folder / OFFSETS, np.concatenate(ends))
     np.save(task.folder / KEYS, np.ascontiguousarray(keys.T))
     return Spill(task.folder)
+
+
+def _wanted_texts(documents: Artifact, task: SpillTask) -> Iterator[tuple[Texts, Indices]]:
+    """The contents of each row group, and which of its rows to compare."""
+    start = 0
+    for table in read_row_groups(documents, task.entry, ["content"]):
+        first, last = np.searchsorted(task.rows, [start, start + table.num_rows])
+        yield Texts.of_column(table["content"]), task.rows[first:last] - start
+        start += table.num_rows
 
 
 class SpilledSets:
