@@ -56,6 +56,11 @@ def read_corpus(suffixes: Sequence[str] = tuple(SUFFIXES), max_bytes: int = 0) -
     return files
 
 
+def read_folders(roots: Sequence[Path]) -> list[SourceFile]:
+    """All source files below some folders."""
+    return [file for root in roots for file in _walk_below(root, frozenset(SUFFIXES))]
+
+
 def draw(files: Sequence[SourceFile], count: int, seed: int) -> list[SourceFile]:
     """`count` files without repeats, by seed, in their order."""
     chosen = np.random.default_rng(seed).choice(len(files), min(count, len(files)), replace=False)
@@ -70,15 +75,18 @@ def megabytes(files: Sequence[SourceFile]) -> float:
 def _walk(suffixes: frozenset[str]) -> Iterator[SourceFile]:
     paths = sysconfig.get_paths()
     library, packages = Path(paths["stdlib"]), Path(paths["purelib"])
-    for root in (library, packages):
-        for path in sorted(root.rglob("*")):
-            foreign = root == library and "site-packages" in path.parts
-            if path.suffix not in suffixes or foreign or not path.is_file():
-                continue
-            data = path.read_bytes()
-            if len(data) <= MAX_FILE_BYTES and _is_utf8(data):
-                below = path.relative_to(root)
-                yield SourceFile(below.parts[0], below.as_posix(), SUFFIXES[path.suffix], data)
+    yield from _walk_below(library, suffixes, without="site-packages")
+    yield from _walk_below(packages, suffixes)
+
+
+def _walk_below(root: Path, suffixes: frozenset[str], without: str = "") -> Iterator[SourceFile]:
+    for path in sorted(root.rglob("*")):
+        if path.suffix not in suffixes or without in path.parts or not path.is_file():
+            continue
+        data = path.read_bytes()
+        if len(data) <= MAX_FILE_BYTES and _is_utf8(data):
+            below = path.relative_to(root)
+            yield SourceFile(below.parts[0], below.as_posix(), SUFFIXES[path.suffix], data)
 
 
 def _is_utf8(data: bytes) -> bool:

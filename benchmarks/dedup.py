@@ -19,7 +19,7 @@ import scipy.sparse
 from datasketch import MinHash, MinHashLSH
 from rensa import RMinHash
 
-from benchmarks.corpus import SourceFile, draw, megabytes, read_corpus
+from benchmarks.corpus import SourceFile, draw, megabytes, read_corpus, read_folders
 from benchmarks.dedup_command import run_command
 from benchmarks.documents import write_documents
 from benchmarks.measuring import measure_in_turn, peak_rss_mb, print_result, print_table
@@ -295,8 +295,9 @@ def _precision(sets: GramSets, keys: Any, common: Any, similarity: Any) -> float
     return float((accepted & true).sum() / max(1, accepted.sum()))
 
 
-def measure_command(files: Sequence[SourceFile]) -> dict[str, float]:
+def measure_command(files: Sequence[SourceFile], suffix: str = "") -> dict[str, float]:
     """The whole command, in rounds of their own folders, against the kernels inside it."""
+    print(f"the whole command on {len(files):,} files, {megabytes(files):,.1f} MB")
     with tempfile.TemporaryDirectory() as folder:
         documents = write_documents(files, Path(folder) / "documents")
         run_command(documents, Path(folder) / "warm")
@@ -314,9 +315,9 @@ def measure_command(files: Sequence[SourceFile]) -> dict[str, float]:
     )
     print(f"{removed:,} clusters; the command takes {whole / own:.2f} x its kernels\n")
     return {
-        "command_cpu_s": whole,
-        "kernels_cpu_s": own,
-        "command_ratio_kernels": whole / own,
+        f"command_cpu_s{suffix}": whole,
+        f"kernels_cpu_s{suffix}": own,
+        f"command_ratio_kernels{suffix}": whole / own,
     }
 
 
@@ -326,6 +327,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=600, help="files for the peers' signatures")
     parser.add_argument("--pairs", type=int, default=3000, help="files for brute force")
     parser.add_argument("--seed", type=int, default=1, help="of both draws")
+    parser.add_argument(
+        "--more", type=Path, nargs="+", help="folders of code to measure the command on, too"
+    )
     arguments = parser.parse_args()
     files = read_corpus()
     print(f"corpus: {len(files):,} files, {megabytes(files):,.1f} MB of installed code\n")
@@ -339,6 +343,8 @@ def main() -> None:
     result |= clustering
     result |= compare_brute_force(files, arguments.pairs, arguments.seed)
     result |= measure_command(files)
+    if arguments.more:
+        result |= measure_command([*files, *read_folders(arguments.more)], "_more")
     result |= {"peak_rss_mb": peak_rss_mb()}
     print_result({name: round(value, 4) for name, value in result.items()})
 
