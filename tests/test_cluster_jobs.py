@@ -342,13 +342,16 @@ def test_a_training_that_fails_says_why_by_its_log_and_is_replaced_by_the_next(
 
 def test_a_training_whose_model_was_removed_is_made_anew(stub, tmp_path):
     """A TrainJob that ended stays where its launcher was killed; it proves nothing of the model."""
-    step = shared_step(tmp_path)
+    launcher, step = TrainJobLauncher(Execution(data_root=str(tmp_path))), shared_step(tmp_path)
+    why = "its last line: codekiln training: error: "
+    with pytest.raises(StepFailedError, match=why):
+        launcher.launch(step)
+    held = stub.objects["TrainJob", "kiln", f"training-{KEY[:16]}"]
     ended = {"conditions": [{"type": "Complete", "status": "True"}]}
-    metadata = {"name": f"training-{KEY[:16]}", "namespace": "kiln", "uid": "stale"}
-    stub.store("TrainJob", {"kind": "TrainJob", "metadata": metadata, "status": ended}, "ADDED")
-    with pytest.raises(StepFailedError, match="its last line: codekiln training: error: "):
-        TrainJobLauncher(Execution(data_root=str(tmp_path))).launch(step)
-    assert stub.seen["created TrainJob"] == 1
+    stub.store("TrainJob", {**held, "status": ended}, "MODIFIED")
+    with pytest.raises(StepFailedError, match=why):
+        launcher.launch(step)
+    assert stub.seen["created TrainJob"] == 2
 
 
 def shared_step(folder, **config):
