@@ -79,9 +79,19 @@ def run_compare(argv: Sequence[str]) -> int:
         "reused.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipes", nargs="+", metavar="RECIPE")
-    parser.add_argument("--scale", choices=SCALES, default="tiny")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of a recipe")
+    parser.add_argument(
+        "recipes", nargs="+", metavar="RECIPE", help="a name that `codekiln recipes` lists"
+    )
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="tiny",
+        help="the recipe whose corpus, model and tokens all have (default: tiny; minutes a "
+        "training on two cores)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="trainings of a recipe (default: 3)"
+    )
     parser.add_argument(
         "--max-steps", type=int, default=0, metavar="N", help="updates; 0 takes the scale's"
     )

@@ -10,9 +10,9 @@ the markers is written by hand.
 import sys
 from pathlib import Path
 
+from components.cluster.accelerators import GPU_TYPES, TPU_TYPES, slices_of
 from components.stage.config import Config, fields_of
 from components.stage.step import Step, find_step, step_names
-from pipelines.accelerators import GPU_TYPES, TPU_TYPES, slices_of
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_DEFAULT_LENGTH = 60

@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from components.artifacts.errors import ConfigError
+from components.cluster.accelerators import TPU_TYPES, Slice, TpuType, slices_of
 from components.stage.command import run_guarded, say
 from components.stage.images import GOLDEN_VARIABLE, image_families, image_uri
-from pipelines.accelerators import TPU_TYPES, Slice, TpuType, slices_of
 
 ROOT = Path(__file__).resolve().parents[1] / "k8s"
 GOLDEN_TAG = "golden"
@@ -42,7 +42,10 @@ def generated_files() -> dict[str, str]:
 
 def runtimes_text(tpu: TpuType) -> str:
     """The runtimes of all slices of a type as YAML documents."""
-    head = "# Generated from pipelines/accelerators.py by `make manifests`: a runtime a topology.\n"
+    head = (
+        "# Generated from components/cluster/accelerators.py by `make manifests`: a runtime a "
+        "topology.\n"
+    )
     documents = [slice_runtime(part) for part in slices_of(tpu)]
     return head + yaml.safe_dump_all(documents, sort_keys=False, width=100)
 

@@ -337,8 +337,11 @@ def least_privilege(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{title(item)}: more than reading of pods"
             launches = item["metadata"]["name"] == "codekiln-launching"
             home = item["metadata"]["namespace"]
-            if "configmaps" in rule["resources"] and launches and home != "codekiln-sandbox":
-                yield f"{title(item)}: ConfigMaps where no programs are"
+            # The config of a training, by its name: nobody else's is looked for.
+            searched = {*rule["verbs"]} & {"list", "watch", "update"}
+            own = "configmaps" in rule["resources"] and launches and home != "codekiln-sandbox"
+            if own and searched:
+                yield f"{title(item)}: ConfigMaps of others, where no programs are"
     for item in of_kind(objects, "RoleBinding"):
         if any(s["name"] in ("sandbox-programs", "default") for s in item["subjects"]):
             yield f"{title(item)}: gives a right to an account that must have none"

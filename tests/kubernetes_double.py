@@ -32,6 +32,7 @@ PATH = re.compile(
 )
 KINDS = {"configmaps": "ConfigMap", "pods": "Pod", "jobs": "Job", "trainjobs": "TrainJob"}
 HISTORY_END = "0"
+MAX_RESTARTS, RESTARTED = 20, (134, 143)
 REPLACED = (
     (" --prove-no-network", ""),
     ("--floor L4", "--floor L2"),
@@ -44,6 +45,9 @@ class Stub:
     """The server's state, and the faults that it is asked for: each number is counted down."""
 
     folder: Path
+    lose_train_pods: int = 0
+    """As `lose_pods`, of TrainJobs alone: their runtime starts them again."""
+
     lose_pods: int = 0
     """Pods whose node goes: killed while they work, and gone with their logs."""
 
@@ -64,7 +68,7 @@ class Stub:
 
     events: list = field(default_factory=list)
     seen: Counter = field(default_factory=Counter)
-    """Requests by method and kind; `pods`; `in_flight`, the most Jobs at once."""
+    """Requests by method and kind; `created KIND`; `pods`; `in_flight`, the most Jobs at once."""
 
     def __post_init__(self):
         self.changed = threading.Condition(threading.RLock())
@@ -147,6 +151,7 @@ class Stub:
             metadata["creationTimestamp"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             value.setdefault("status", {})
             self.store(kind, value, "ADDED")
+            self.seen[f"created {kind}"] += 1
         if kind in ("Job", "TrainJob"):
             threading.Thread(target=self.run_object, args=(kind, value), daemon=True).start()
         return value
@@ -230,13 +235,18 @@ class Stub:
         return None
 
     def run_train_job(self, value):
-        trainer = value["spec"]["trainer"]
-        pod = {"containers": [{**trainer, "name": "node"}]}
-        codes = [
-            self.run_pod("TrainJob", value, {"metadata": {}, "spec": pod}, None)
-            for _ in range(1 + value["spec"].get("restarts", 0))
-        ]
-        return self.end("TrainJob", value, codes[-1] == 0, "JobSetFailed" * (codes[-1] != 0))
+        """Start a pod again that was lost or saved a checkpoint, as the runtimes of k8s/ say."""
+        trainer, spec = value["spec"]["trainer"], {}
+        if patches := value["spec"].get("runtimePatches"):
+            runtime = patches[0]["trainingRuntimeSpec"]["template"]["spec"]
+            spec = runtime["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+        node = {**spec.get("containers", [{"name": "node"}])[0], **trainer}
+        template = {"metadata": {}, "spec": {**spec, "containers": [node]}}
+        for _ in range(1 + MAX_RESTARTS):
+            code = self.run_pod("TrainJob", value, template, None)
+            if code not in (None, *RESTARTED) or not self.alive("TrainJob", value):
+                break
+        return self.end("TrainJob", value, code == 0, "JobSetFailed" * (code != 0))
 
     def run_pod(self, kind, owner, template, index):
         """Run a pod's command to its end; the exit code, None where its node was lost."""
@@ -259,7 +269,10 @@ class Stub:
         self.create("Pod", pod)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             process = self.start(template["spec"], Path(folder), name, index, pod)
-            lost, killed = self.take("lose_pods"), False
+            fault = (
+                "lose_train_pods" if kind == "TrainJob" and self.lose_train_pods else "lose_pods"
+            )
+            lost, killed = self.take(fault), False
             if lost or (killed := self.take("kill_pods")):
                 time.sleep(self.chance.uniform(0.05, 0.5))
                 process.send_signal(signal.SIGKILL)
@@ -291,8 +304,10 @@ class Stub:
                 ]
                 target = folder / "mounted"
                 target.mkdir()
-                for file, data in held["binaryData"].items():
+                for file, data in held.get("binaryData", {}).items():
                     (target / file).write_bytes(base64.b64decode(data))
+                for file, text in held.get("data", {}).items():
+                    (target / file).write_text(text)
                 paths = {mounts[volume["name"]]: str(target), **paths}
         command = [
             translate(part, paths) for part in [*container["command"], *container.get("args", ())]

@@ -19,8 +19,9 @@ from components.cluster import indexed_jobs, launching, watching
 from components.cluster.chunk_jobs import IN_FLIGHT, ChunkJobs
 from components.cluster.client import ClusterClient
 from components.cluster.indexed_jobs import IndexedJobLauncher, index_job
-from components.cluster.launching import run_to_end
 from components.cluster.place import Place
+from components.cluster.training import TrainJobLauncher
+from components.stage.engine import SharedStep
 from components.stage.execution import Execution
 from components.stage.indexed import IndexedEngine
 from tests.kubernetes_double import Stub
@@ -285,36 +286,97 @@ def test_a_killed_launcher_that_is_started_again_ends_with_the_same_digest(
     assert not [path for path in (tmp_path / "data2" / ".plans").rglob("*") if path.is_file()]
 
 
-def test_training_in_a_train_job_gives_the_model_of_this_machine(
-    stub, documents, make_step, tmp_path
-):
+SMALL = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "context_length": 16}
+TRAINING = {"max_steps": 3, "batch_size": 2, "checkpoint_every_steps": 1, "model": SMALL}
+
+
+@pytest.fixture
+def shards(documents, make_step):
     tokenizer = make_step("tokenizer", {"documents": documents}, vocabulary_size=280).artifact
     inputs = {"documents": documents, "tokenizer": tokenizer}
     holdout = {"validation_fraction": 0.3, "validation_min_repositories": 1}
-    tokens = make_step("packing", inputs, **holdout).artifact
-    small = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "context_length": 16}
-    config = {"max_steps": 3, "batch_size": 2, "checkpoint_every_steps": 1, "model": small}
-    inputs = {"tokens": tokens, "tokenizer": tokenizer}
-    expected = make_step("training", inputs, **config).artifact.manifest
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    command = step_command(
-        "training",
-        inputs,
-        tmp_path,
-        **{"data-root": tmp_path / "data3", "threads": 1, "config": tmp_path / "config.json"},
-    )
-    manifest = {
-        "apiVersion": "trainer.kubeflow.org/v1alpha1",
-        "kind": "TrainJob",
-        "metadata": {"name": f"training-{expected.key[:16]}", "namespace": "kiln"},
-        "spec": {
-            "activeDeadlineSeconds": 600,
-            "restarts": 1,
-            "trainer": {"command": command[:1], "args": command[1:], "numNodes": 1},
-        },
-    }
-    stub.kill_pods, stub.gone_watches, stub.drop_watches, stub.refuse_requests = 1, 1, 1, 3
-    run_to_end(ClusterClient.connect(), manifest)
+    return {"tokens": make_step("packing", inputs, **holdout).artifact, "tokenizer": tokenizer}
+
+
+def training_command(shards, folder, **flags):
+    (folder / "config.json").write_text(json.dumps(TRAINING))
+    flags = {"data-root": folder / "data3", "threads": 1, "engine": "cluster", **flags}
+    return step_command("training", shards, folder, config=folder / "config.json", **flags)
+
+
+def test_training_in_a_train_job_gives_the_model_of_this_machine(stub, shards, make_step, tmp_path):
+    """Its launcher is killed and started again, a pod's node goes, requests and watches fail."""
+    expected = make_step("training", shards, **TRAINING).artifact.manifest
+    command = training_command(shards, tmp_path)
+    stub.lose_train_pods = 1
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while stub.seen["POST TrainJob"] == 0:
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    stub.gone_watches, stub.drop_watches, stub.refuse_requests = 1, 1, 3
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     made = Artifact.open(str(tmp_path / "out")).manifest
-    assert made.digest == expected.digest
-    assert stub.seen["pods"] == 2
+    assert (made.key, made.digest) == (expected.key, expected.digest)
+    assert stub.seen["created TrainJob"] == 1, "the second launcher adopted it"
+    assert (stub.lose_train_pods, stub.seen["pods"]) == (0, 2)
+    assert left(stub, "TrainJob", "ConfigMap", "Pod") == []
+
+
+def test_a_training_that_fails_says_why_by_its_log_and_is_replaced_by_the_next(
+    stub, shards, tmp_path
+):
+    command = training_command(shards, tmp_path)
+    stub.kill_pods = 1
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    assert "TrainJob kiln/training-" in last
+    assert "JobSetFailed" in last
+    assert last.endswith("run again to go on")
+    assert left(stub, "TrainJob"), "it is left for its log"
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert stub.seen["created TrainJob"] == 2
+
+
+def test_a_training_whose_model_was_removed_is_made_anew(stub, tmp_path):
+    """A TrainJob that ended stays where its launcher was killed; it proves nothing of the model."""
+    launcher, step = TrainJobLauncher(Execution(data_root=str(tmp_path))), shared_step(tmp_path)
+    why = "its last line: codekiln training: error: "
+    with pytest.raises(StepFailedError, match=why):
+        launcher.launch(step)
+    held = stub.objects["TrainJob", "kiln", f"training-{KEY[:16]}"]
+    ended = {"conditions": [{"type": "Complete", "status": "True"}]}
+    stub.store("TrainJob", {**held, "status": ended}, "MODIFIED")
+    with pytest.raises(StepFailedError, match=why):
+        launcher.launch(step)
+    assert stub.seen["created TrainJob"] == 2
+
+
+def shared_step(folder, **config):
+    """A training whose inputs are nowhere."""
+    inputs = {"tokens": str(folder / "a"), "tokenizer": str(folder / "b")}
+    storage = open_storage(str(folder / "training" / KEY))
+    return SharedStep(name="training", key=KEY, config=config, inputs=inputs, storage=storage)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"accelerator": "tpu-v5e"}, "the backend 'jax' on chips of the image train-tpu"),
+        ({"accelerator": "tpu-v5e", "accelerators": 12}, "one of 4, 8, 16"),
+        ({"accelerator": "gpu-h100", "accelerators": 12}, "a multiple of 8 for gpu-h100, got 12"),
+        ({"accelerators": 4}, "accelerators 0 where no accelerator is named, got 4"),
+        (
+            {"accelerator": "gpu-h100", "accelerators": 16, "data_root": "gs://b/root"},
+            "one file system for the checkpoints of 2 pods",
+        ),
+    ],
+)
+def test_machines_that_do_not_suit_a_training_are_refused_before_anything_is_launched(
+    stub, tmp_path, options, text
+):
+    with pytest.raises(ConfigError, match=text):
+        TrainJobLauncher(Execution(**options)).launch(shared_step(tmp_path, backend="torch"))
+    assert stub.seen["POST TrainJob"] + stub.seen["POST ConfigMap"] == 0

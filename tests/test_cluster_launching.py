@@ -184,6 +184,30 @@ def test_the_reaper_finds_what_had_no_heartbeat_and_nothing_else(stub):
     assert found == [Reference("Job", "kiln", "silent"), Reference("ConfigMap", "kiln", "map-1")]
 
 
+def test_what_a_launched_job_needs_has_its_heartbeat_too(stub, monkeypatch):
+    """Else the reaper takes the config of a long training away from the pods that start again."""
+    monkeypatch.setattr(launching, "HEARTBEAT_S", 0.1)
+    client = ClusterClient.connect()
+    held = Reference.of(client.create(a_config_map(1)))
+    run_to_end(client, a_job(client, ["sleep", "0.6"]), beside=[held])
+    assert HEARTBEAT in client.read(held)["metadata"]["annotations"]
+
+
+def test_a_train_job_that_ended_goes_after_an_hour(stub):
+    """A TrainJob has no time to live of its own, and counts against the quota."""
+    client = ClusterClient.connect()
+    failed = {"conditions": [{"type": "Failed", "status": "True"}]}
+    job = {"apiVersion": "v1", "kind": "TrainJob", "spec": {"activeDeadlineSeconds": 60}}
+    metadata = {"name": "old", "namespace": "kiln", "uid": "1"}
+    stamped = launching.stamp({**job, "metadata": metadata})
+    stamped["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()
+    stub.store("TrainJob", {**stamped, "status": failed}, "ADDED")
+    now = datetime.now(UTC)
+    assert list(find_silent(client, ["kiln"], 900, now + timedelta(minutes=59))) == []
+    found = list(find_silent(client, ["kiln"], 900, now + timedelta(minutes=61)))
+    assert found == [Reference("TrainJob", "kiln", "old")]
+
+
 def test_reap_removes_them_and_says_which(stub, capsys):
     from pipelines.cli import main
 

@@ -2,16 +2,30 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components.artifacts.errors import ConfigError
-from components.cluster.accelerators import TPUS, Machines, gpu_machines, tpu_machines
+from components.cluster.accelerators import (
+    CPU,
+    TPU_TYPES,
+    Machines,
+    accelerator_names,
+    machines_of,
+    slices_of,
+)
+from components.cluster.place import Place
 from components.cluster.train_jobs import Placement, Training, config_map, train_job
+from components.stage.execution import Execution
+from components.stage.images import image_families
 from components.training.config import TrainingConfig
+from components.training.flops import peak_flops
+from pipelines.estimating import read_prices
 from pipelines.recipes import find_recipe
 
 GOLDEN = Path(__file__).parent / "golden" / "train_jobs.json"
@@ -22,7 +36,6 @@ def training(backend: Any, fsdp: int = 1, recipe: str = "gpt_cc_125m_corrected")
     config = find_recipe(recipe).with_text("training.backend", backend).training  # type: ignore[attr-defined]
     return Training(
         key=KEY,
-        backend=backend,
         config=config.to_json(),
         inputs={"tokens": "/data/packing/a", "tokenizer": "/data/tokenizer/b"},
         data_root="/data",
@@ -30,25 +43,24 @@ def training(backend: Any, fsdp: int = 1, recipe: str = "gpt_cc_125m_corrected")
     )
 
 
-def placement(machines: Machines, **changes: Any) -> Placement:
+def placement(machines: Machines, data_claim: str = "data", **options: Any) -> Placement:
     image = "registry.invalid/codekiln/train:golden"
+    place = Place.of(Execution(**options), "codekiln", image)
     return Placement(
-        namespace="training",
-        image=image,
+        place=replace(place, service_account="codekiln-training", environment={}),
         machines=machines,
-        deadline_s=86_400,
-        data_claim="data",
-        **changes,
+        data_claim=data_claim,
     )
 
 
 def objects() -> list[dict[str, Any]]:
-    gpus = placement(gpu_machines("h100", num_pods=2, gpus_per_pod=8), queue="gpus", spot=True)
-    tpus = placement(tpu_machines("v5e", "4x4"), service_account="tpu")
+    gpus = placement(machines_of("gpu-h100", 16), queue="gpu-h100", spot=True)
+    tpus = placement(machines_of("tpu-v5e", 16))
     return [
         config_map(training("torch"), gpus),
         train_job(training("torch", fsdp=8), gpus),
         train_job(training("jax", fsdp=4), tpus),
+        train_job(training("torch"), placement(machines_of("", threads=2), node_selector="a=b")),
     ]
 
 
@@ -60,7 +72,7 @@ def test_the_objects_are_the_golden_ones() -> None:
     assert spelt == GOLDEN.read_text()
 
 
-@pytest.mark.parametrize("place", [1, 2])
+@pytest.mark.parametrize("place", [1, 2, 3])
 def test_trainers_schema_takes_every_field(place: int) -> None:
     """Its models drop unknown fields in silence: nothing may be missing after a round trip."""
     job = objects()[place]
@@ -81,30 +93,76 @@ def test_the_config_arrives_as_it_was_given() -> None:
 
 
 def test_pods_ask_for_what_their_machines_have() -> None:
-    for kind, tpu in TPUS.items():
-        topology = "x".join(["2", "4", "4"][-tpu.dimensions :])
-        machines = tpu_machines(kind, topology)
-        assert machines.num_accelerators == eval_product(topology)
+    for tpu in TPU_TYPES:
+        for part in slices_of(tpu):
+            machines = machines_of(tpu.name, part.chips)
+            assert (machines.num_pods, machines.num_accelerators) == (part.pods, part.chips)
+            assert machines.runtime == part.runtime
     job = objects()[2]["spec"]["trainer"]
     assert (job["numNodes"], job["resourcesPerNode"]["limits"]["google.com/tpu"]) == (4, "4")
     torch = objects()[1]["spec"]["trainer"]
     assert (torch["numNodes"], torch["numProcPerNode"]) == (2, 8)
+    cpu = objects()[3]["spec"]["trainer"]
+    assert (cpu["numNodes"], cpu["resourcesPerNode"]["limits"]["cpu"]) == (1, "2")
+    assert "--threads=2" in cpu["args"], "as many as the pod has cores, not the machine"
+    assert machines_of("gpu-l4").num_accelerators == 1
+    assert machines_of("gpu-l4", 16).num_pods == 2
 
 
-def eval_product(topology: str) -> int:
-    product = 1
-    for part in topology.split("x"):
-        product *= int(part)
-    return product
+def test_every_runtime_and_image_of_the_table_is_there() -> None:
+    k8s = Path(__file__).parents[1] / "k8s"
+    made = {
+        item["metadata"]["name"]
+        for path in [*k8s.glob("runtimes/*.yaml"), *k8s.glob("components/*/runtimes.yaml")]
+        for item in yaml.safe_load_all(path.read_text())
+        if item["kind"] == "ClusterTrainingRuntime"
+    }
+    machines = [machines_of(name) for name in ("", *accelerator_names())]
+    assert {one.runtime for one in machines} <= made
+    assert {one.image for one in machines} <= {*image_families()}
+
+
+def test_one_table_has_all_hardware() -> None:
+    """What can be asked for, its prices and the peaks that training reckons MFU with."""
+    named = {name for name in get_args(get_type_hints(Execution)["accelerator"]) if name}
+    assert named == {*accelerator_names()}
+    assert read_prices()["usd_per_hour"].keys() == {CPU, *named}
+    devices = {
+        "gpu-l4": "NVIDIA L4",
+        "gpu-h100": "NVIDIA H100 80GB HBM3",
+        "gpu-h200": "NVIDIA H200",
+        "tpu-v5e": "TPU v5 lite",
+        "tpu-v6e": "TPU v6 lite",
+    }
+    assert devices.keys() == named
+    for name, device in devices.items():
+        assert machines_of(name).peak_flops == peak_flops(device)
+
+
+def test_a_price_table_that_does_not_fit_the_hardware_is_one_line(tmp_path: Path) -> None:
+    for change, text in (({"gpu-l5": 1.0}, "got 'gpu-l5' too"), ({"gpu-l4": None}, "'gpu-l4'")):
+        prices = read_prices()
+        held = {**prices["usd_per_hour"], **change}
+        prices["usd_per_hour"] = {name: usd for name, usd in held.items() if usd is not None}
+        (tmp_path / "prices.json").write_text(json.dumps(prices))
+        with pytest.raises(ConfigError, match=text):
+            read_prices(tmp_path / "prices.json")
+
+
+def test_what_is_unfinished_outlives_its_pod_where_a_claim_is_named() -> None:
+    bucket = replace(training("torch"), data_root="gs://b/root")
+    machines = machines_of("gpu-l4")
+    claimed = train_job(bucket, placement(machines))["spec"]
+    variables = {one["name"]: one["value"] for one in claimed["trainer"]["env"]}
+    assert variables["CODEKILN_SCRATCH"] == "/shared"
+    assert '"/shared"' in json.dumps(claimed["runtimePatches"])
+    alone = json.dumps(train_job(bucket, placement(machines, data_claim="")))
+    assert "persistentVolumeClaim" not in alone
+    assert '"/shared"' not in alone
 
 
 def test_machines_that_do_not_exist_or_divide_are_refused_in_one_line() -> None:
-    for kind, topology in (("v5e", "2x2x2"), ("v4", "1x1x1"), ("v6e", "4xx"), ("v5e", "0x4")):
-        with pytest.raises(ConfigError, match=r"topology of \d numbers"):
-            tpu_machines(kind, topology)
-    with pytest.raises(ConfigError, match="one of v4, v5e"):
-        tpu_machines("v9", "2x2")
-    with pytest.raises(ConfigError, match="got 'k80'"):
-        gpu_machines("k80", 1, 1)
+    with pytest.raises(ConfigError, match="got 'gpu-k80'"):
+        machines_of("gpu-k80", 1)
     with pytest.raises(ConfigError, match="divide the 16 accelerators, got 3"):
-        train_job(training("jax", fsdp=3), placement(tpu_machines("v5e", "4x4")))
+        train_job(training("jax", fsdp=3), placement(machines_of("tpu-v5e", 16)))

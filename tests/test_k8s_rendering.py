@@ -17,7 +17,7 @@ from kubeflow_trainer_api.models import (
     TrainerV1alpha1ClusterTrainingRuntime,
 )
 
-from pipelines.accelerators import GPU_TYPES, TPU_TYPES, Slice, slices_of
+from components.cluster.accelerators import GPU_TYPES, TPU_TYPES, Slice, slices_of
 from pipelines.manifests import generated_files
 from tests.k8s_objects import (
     GOLDENS,

@@ -171,14 +171,17 @@ def test_a_run_in_a_bucket_has_the_digests_of_one_on_a_disk_and_is_reused(
 def test_a_run_in_pods_of_a_cluster_with_its_data_in_a_bucket_has_the_digests_of_this_machine(
     undisturbed, tmp_path, bucket, monkeypatch
 ):
-    """Every map is an Indexed Job, every chunk of samples a Job; pods share the bucket alone."""
+    """Maps run in Indexed Jobs, samples in Jobs, training in a TrainJob: they share the bucket."""
     faults = {"lose_pods": 3, "kill_pods": 1, "tear_logs": 2, "gone_watches": 3, "drop_watches": 3}
+    faults["lose_train_pods"] = 1
     folder = tmp_path / "stub"
     folder.mkdir()
     with Stub(folder, refuse_requests=5, **faults) as stub:
         monkeypatch.setenv("KUBECONFIG", str(stub.kubeconfig))
         record, _ = run(tmp_path, "--data-root", "gs://bucket/root", workers="2", engine="cluster")
-        assert [key for key in stub.objects if key[0] in ("Job", "ConfigMap")] == []
+        kinds = ("Job", "ConfigMap", "TrainJob")
+        assert [key for key in stub.objects if key[0] in kinds] == []
+        assert stub.seen["created TrainJob"] == 1
         assert stub.seen["pods"] > 20
         assert {name: getattr(stub, name) for name in faults} == dict.fromkeys(faults, 0)
     assert digests(record) == digests(undisturbed[1])

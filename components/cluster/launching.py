@@ -6,7 +6,7 @@ started: it goes on with what runs or has succeeded, and replaces what has faile
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -155,12 +155,15 @@ class Heart:
                 logger.warning("the heartbeat of %s failed: %s", reference, error)
 
 
-def run_to_end(client: ClusterClient, manifest: Manifest) -> dict[str, Any]:
+def run_to_end(
+    client: ClusterClient, manifest: Manifest, beside: Sequence[Reference] = ()
+) -> dict[str, Any]:
     """Launch a Job or a TrainJob and wait until it has succeeded.
 
     Args:
         client: of the cluster.
         manifest: with `activeDeadlineSeconds`; its name is the key of what it makes.
+        beside: objects that it needs, which get its heartbeat too.
 
     Returns:
         The object at its end. It is left to its time to live, or to the reaper.
@@ -190,7 +193,7 @@ def run_to_end(client: ClusterClient, manifest: Manifest) -> dict[str, Any]:
                 return held
             if state == "failed":
                 raise StepFailedError(explain_failure(client, held))
-            heart.beat([reference])
+            heart.beat([reference, *beside])
             changes = watch.wait(HEARTBEAT_S / 4, changes)
 
 

@@ -75,15 +75,18 @@ class Place:
         """Labels of the launched object: its queue."""
         return {QUEUE_LABEL: self.queue} if self.queue else {}
 
-    def pod(self, container: Mapping[str, Any], scratch_bytes: int) -> dict[str, Any]:
-        """The pod of a container: no privilege, a read-only root, one folder to write into."""
-        variables = {
+    def variables(self) -> dict[str, str]:
+        """The environment of a container of ours."""
+        return {
             "CODEKILN_SCRATCH": SCRATCH_FOLDER,
             "TMPDIR": SCRATCH_FOLDER,
             "PYTHONSAFEPATH": "1",
             "CODEKILN_LOG": "json",
             **self.environment,
         }
+
+    def pod(self, container: Mapping[str, Any], scratch_bytes: int) -> dict[str, Any]:
+        """The pod of a container: no privilege, a read-only root, one folder to write into."""
         return {
             "restartPolicy": "Never",
             "serviceAccountName": self.service_account,
@@ -100,7 +103,9 @@ class Place:
             "containers": [
                 {
                     "image": self.image,
-                    "env": [{"name": name, "value": value} for name, value in variables.items()],
+                    "env": [
+                        {"name": name, "value": value} for name, value in self.variables().items()
+                    ],
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "readOnlyRootFilesystem": True,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from components.artifacts.errors import ClusterError
 from components.cluster.client import ClusterClient, Manifest, Reference
 from components.cluster.launching import HEARTBEAT, LAUNCHED, state_of
+from components.cluster.place import TTL_S
 
 SILENT_S = 15 * 60
 """15 heartbeats missed."""
@@ -22,7 +23,8 @@ def find_silent(
 ) -> Iterator[Reference]:
     """What was launched and has had no heartbeat for a time.
 
-    Objects that have ended are left to their time to live.
+    Objects that have ended are left to their time to live; a TrainJob has none of its own, so here
+    it is given that of the others.
 
     Args:
         client: of the cluster.
@@ -40,7 +42,10 @@ def find_silent(
                 raise
             for item in found.get("items", ()):
                 ended = kind != "ConfigMap" and state_of(item) != "running"
-                if not ended and _silent_for_s(item, now) > silent_s:
+                if ended and kind != "TrainJob":
+                    continue
+                limit_s = max(silent_s, TTL_S) if ended else silent_s
+                if _silent_for_s(item, now) > limit_s:
                     yield Reference(kind, namespace, item["metadata"]["name"])
 
 

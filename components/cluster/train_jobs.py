@@ -1,8 +1,9 @@
 """The TrainJob of Kubeflow Trainer v2 that makes a model. Builders alone: dicts for the API.
 
-    torch   `torchrun` on GPUs: the runtime says node ranks and the first node's address (PET_*)
-    JAX     a process a TPU machine: the runtime says JAX_PROCESS_ID, JAX_NUM_PROCESSES and
-            JAX_COORDINATOR_ADDRESS
+    processors   one process in one pod
+    torch        `torchrun` on GPUs: the runtime says node ranks and the first node (PET_*)
+    JAX          a process a TPU machine: the runtime says JAX_PROCESS_ID, JAX_NUM_PROCESSES and
+                 JAX_COORDINATOR_ADDRESS
 
 The step's command is the one that a person types; its config comes by a ConfigMap.
 """
@@ -10,37 +11,41 @@ The step's command is the one that a person types; its config comes by a ConfigM
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from components.artifacts.errors import ConfigError
-from components.cluster.accelerators import SPOT_LABEL, Machines
+from components.cluster.accelerators import Machines
+from components.cluster.place import SCRATCH_FOLDER, UNPRIVILEGED_ID, Place
 
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
 RUNTIME_API = "trainer.kubeflow.org"
-RUNTIMES = {"torch": "torch-distributed", "jax": "jax-distributed"}
-"""Trainer's stock runtimes; a cluster may have its own."""
 
 MANAGER = "codekiln.dev/training"
 NODE = "node"
 """The replicated job of a runtime that trains, and its container."""
 
-CONFIG_FOLDER, DATA_FOLDER, OUTPUT_FOLDER = "/etc/codekiln", "/data", "/tmp/output"
-CONFIG_FILE = "config.json"
+CONFIG_FOLDER, CONFIG_FILE = "/etc/codekiln", "config.json"
+OUTPUT_FOLDER = f"{SCRATCH_FOLDER}/output"
+SHARED_FOLDER = "/shared"
+"""Where the claim is mounted beside a data root that is no folder."""
 
-GRACE_S = 30
-"""What Spot machines are given at most; a checkpoint has to be written in it."""
+SCRATCH_DISK = "60Gi"
+"""What a pod asks for; the volume of the runtimes in `k8s/` may take 50 GiB of it."""
 
-UNPRIVILEGED_ID = 65_532
+GRACE_S = 25
+"""What Spot machines are given; a checkpoint has to be written in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """One training to launch."""
 
-    key: str
-    """Of the artifact that is made; it names all objects."""
+    step: str = "training"
+    """Its command; it names the objects, with the key."""
 
-    backend: Literal["torch", "jax"]
+    key: str
+    """Of the artifact that is made."""
+
     config: Mapping[str, Any]
     """The step's config as JSON."""
 
@@ -48,6 +53,11 @@ class Training:
     """Input name to the URI of its artifact."""
 
     data_root: str
+    """A folder, or a URI."""
+
+    threads: int = 0
+    """Of each process; 0 takes every core that it sees."""
+
     fsdp: int = 1
     """Accelerators that share one copy of the weights."""
 
@@ -56,39 +66,26 @@ class Training:
 class Placement:
     """Where it runs."""
 
-    namespace: str
-    image: str
+    place: Place
     machines: Machines
-    deadline_s: int
-    """Kubernetes ends the TrainJob after so long, whatever it does."""
-
-    cpu: str = "8"
-    memory: str = "64Gi"
     data_claim: str = ""
-    """A claim that all pods mount at `/data`; empty where the data root is a URI."""
-
-    service_account: str = "training"
-    queue: str = ""
-    """A LocalQueue of Kueue, which then starts the TrainJob; empty starts it at once."""
-
-    spot: bool = False
-    runtime: str = ""
-    """A ClusterTrainingRuntime; empty takes Trainer's own of the backend."""
+    """A claim that all pods mount: at the data root's folder, or at `/shared` for what is
+    unfinished where the data root is a URI. Empty for none."""
 
 
 def object_name(training: Training) -> str:
     """The name of a training's objects: one training a key."""
-    return f"training-{training.key[:16]}"
+    return f"{training.step}-{training.key[:16]}"
 
 
 def labels_of(training: Training, placement: Placement) -> dict[str, str]:
     """Labels by which a training's objects are found, and queued."""
-    labels = {
+    return {
         "app.kubernetes.io/part-of": "codekiln",
-        "app.kubernetes.io/component": "training",
+        "app.kubernetes.io/component": training.step,
         "codekiln/key": training.key[:32],
+        **placement.place.labels(),
     }
-    return labels | ({"kueue.x-k8s.io/queue-name": placement.queue} if placement.queue else {})
 
 
 def config_map(training: Training, placement: Placement) -> dict[str, Any]:
@@ -106,13 +103,20 @@ def train_job(training: Training, placement: Placement) -> dict[str, Any]:
     """The TrainJob.
 
     Raises:
-        ConfigError: the accelerators do not divide.
+        ConfigError: the accelerators do not divide, or compute with another backend.
     """
-    machines = placement.machines
-    if training.fsdp < 1 or machines.num_accelerators % training.fsdp:
+    machines, place = placement.machines, placement.place
+    if training.fsdp < 1 or machines.num_devices % training.fsdp:
         raise ConfigError(
-            f"expected fsdp to divide the {machines.num_accelerators} accelerators, got "
+            f"expected fsdp to divide the {machines.num_devices} accelerators, got "
             f"{training.fsdp}: take a divisor, or other machines"
+        )
+    backend = training.config.get("backend", machines.backend)
+    if backend != machines.backend:
+        raise ConfigError(
+            f"expected the backend {machines.backend!r} on {machines.unit}s of the image "
+            f"{machines.image}, got {backend!r}: change {training.step}'s backend, or take another "
+            "accelerator"
         )
     return {
         "apiVersion": API_VERSION,
@@ -122,10 +126,10 @@ def train_job(training: Training, placement: Placement) -> dict[str, Any]:
             "runtimeRef": {
                 "apiGroup": RUNTIME_API,
                 "kind": "ClusterTrainingRuntime",
-                "name": placement.runtime or RUNTIMES[training.backend],
+                "name": machines.runtime,
             },
-            "suspend": bool(placement.queue),
-            "activeDeadlineSeconds": placement.deadline_s,
+            "suspend": bool(place.queue),  # Kueue lets it go
+            "activeDeadlineSeconds": place.deadline_s,
             "trainer": _trainer(training, placement),
             "runtimePatches": [_patch(training, placement)],
         },
@@ -135,7 +139,7 @@ def train_job(training: Training, placement: Placement) -> dict[str, Any]:
 def _metadata(training: Training, placement: Placement) -> dict[str, Any]:
     return {
         "name": object_name(training),
-        "namespace": placement.namespace,
+        "namespace": placement.place.namespace,
         "labels": labels_of(training, placement),
     }
 
@@ -143,60 +147,68 @@ def _metadata(training: Training, placement: Placement) -> dict[str, Any]:
 def _trainer(training: Training, placement: Placement) -> dict[str, Any]:
     machines = placement.machines
     limits = {
-        "cpu": placement.cpu,
-        "memory": placement.memory,
-        machines.resource: str(machines.accelerators_per_pod),
+        "cpu": str(machines.cpu),
+        "memory": f"{machines.memory_gib}Gi",
+        "ephemeral-storage": SCRATCH_DISK,
     }
-    command, arguments = _command(training)
+    if machines.resource:
+        limits[machines.resource] = str(machines.accelerators_per_pod)
     trainer: dict[str, Any] = {
-        "image": placement.image,
-        "command": command,
-        "args": arguments,
-        "env": _environment(training),
+        "image": placement.place.image,
+        "command": _command(machines),
+        "args": _arguments(training, machines),
+        "env": _environment(training, placement),
         "numNodes": machines.num_pods,
         "resourcesPerNode": {"requests": limits, "limits": limits},
     }
-    if training.backend == "torch":
-        trainer["numProcPerNode"] = machines.accelerators_per_pod  # a process a GPU
+    if machines.backend == "torch":
+        trainer["numProcPerNode"] = machines.accelerators_per_pod or 1  # a process a GPU
     return trainer
 
 
-def _command(training: Training) -> tuple[list[str], list[str]]:
-    step = [
-        "training",
-        *(f"--{name}={uri}" for name, uri in sorted(training.inputs.items())),
+def _command(machines: Machines) -> list[str]:
+    """The program that starts `pipelines.cli`: torchrun reads its place from PET_*."""
+    if machines.backend == "torch" and machines.num_accelerators:
+        return ["torchrun", "-m", "pipelines.cli"]
+    return ["python", "-P", "-m", "pipelines.cli"]
+
+
+def _arguments(training: Training, machines: Machines) -> list[str]:
+    """The step's command. Without accelerator a process has as many threads as its pod cores."""
+    threads = training.threads or (0 if machines.num_accelerators else machines.cpu)
+    return [
+        training.step,
+        *(f"--{name.replace('_', '-')}={uri}" for name, uri in sorted(training.inputs.items())),
         f"--output={OUTPUT_FOLDER}",
         f"--config={CONFIG_FOLDER}/{CONFIG_FILE}",
         f"--data-root={training.data_root}",
+        *([f"--threads={threads}"] if threads else []),
     ]
-    if training.backend == "torch":
-        return ["torchrun"], ["-m", "pipelines.cli", *step]
-    return ["codekiln"], step
 
 
-def _environment(training: Training) -> list[dict[str, str]]:
+def _environment(training: Training, placement: Placement) -> list[dict[str, str]]:
     variables = {
+        **placement.place.variables(),
         "CODEKILN_FSDP": str(training.fsdp),
         "CODEKILN_KEY": training.key,
-        "CODEKILN_LOG": "json",
-        "PYTHONSAFEPATH": "1",
     }
+    if placement.data_claim and _claim_folder(training) == SHARED_FOLDER:
+        variables["CODEKILN_SCRATCH"] = SHARED_FOLDER
     return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _claim_folder(training: Training) -> str:
+    """Where the claim is mounted."""
+    return SHARED_FOLDER if "://" in training.data_root else training.data_root
 
 
 def _patch(training: Training, placement: Placement) -> dict[str, Any]:
     """What the pods of the runtime need besides: nodes, volumes, an account, time to save."""
-    container = {
-        "name": NODE,
-        "volumeMounts": [
-            {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
-            {"name": "scratch", "mountPath": "/tmp"},
-        ],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
+    place = placement.place
+    mounts: list[dict[str, Any]] = [
+        {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH_FOLDER},
+    ]
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": object_name(training)}},
         {"name": "scratch", "emptyDir": {}},
@@ -204,14 +216,12 @@ def _patch(training: Training, placement: Placement) -> dict[str, Any]:
     if placement.data_claim:
         claim = {"claimName": placement.data_claim}
         volumes.append({"name": "data", "persistentVolumeClaim": claim})
-        container["volumeMounts"].append(  # type: ignore[attr-defined]  # a list, seen above
-            {"name": "data", "mountPath": DATA_FOLDER}
-        )
+        mounts.append({"name": "data", "mountPath": _claim_folder(training)})
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     pod = {
-        "serviceAccountName": placement.service_account,
+        "serviceAccountName": place.service_account,
         "terminationGracePeriodSeconds": GRACE_S,
-        "nodeSelector": placement.machines.node_selector
-        | ({SPOT_LABEL: "true"} if placement.spot else {}),
+        "nodeSelector": {**place.node_selector, **placement.machines.node_selector},
         "tolerations": _tolerations(placement),
         "securityContext": {
             "runAsNonRoot": True,
@@ -219,7 +229,7 @@ def _patch(training: Training, placement: Placement) -> dict[str, Any]:
             "fsGroup": UNPRIVILEGED_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
+        "containers": [{"name": NODE, "volumeMounts": mounts, "securityContext": security}],
         "volumes": volumes,
     }
     job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
@@ -229,7 +239,9 @@ def _patch(training: Training, placement: Placement) -> dict[str, Any]:
     }
 
 
-def _tolerations(placement: Placement) -> list[dict[str, str]]:
-    """GKE taints machines with accelerators, and Spot machines."""
-    taints = [placement.machines.resource] + ([SPOT_LABEL] if placement.spot else [])
-    return [{"key": taint, "operator": "Exists", "effect": "NoSchedule"} for taint in taints]
+def _tolerations(placement: Placement) -> list[dict[str, Any]]:
+    """GKE taints machines with accelerators by the resource's name."""
+    given = [dict(one) for one in placement.place.tolerations]
+    resource = placement.machines.resource
+    taint = {"key": resource, "operator": "Exists", "effect": "NoSchedule"}
+    return ([taint] if resource else []) + given

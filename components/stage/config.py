@@ -246,7 +246,7 @@ def _spell(value: Any) -> Any:
 def _type_text(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return "one of " + ", ".join(str(arg) for arg in args)
+        return "one of " + ", ".join(str(arg) or "empty" for arg in args)
     if origin is tuple:
         return f"list of {_type_text(args[0])}"
     return str(getattr(hint, "__name__", hint))

@@ -1,21 +1,23 @@
 """Engines: who runs a step's work, shard by shard. The bytes are the same whoever does.
 
-`Engine` is the protocol; `LocalEngine` uses the cores of this machine. An engine decides where and
-how fast, never what: it is not part of any identity.
+`Engine` is the protocol; `LocalEngine` uses the cores of this machine. A distributed step is made
+by processes of its own: `StepLauncher` is the protocol of who starts them elsewhere. An engine
+decides where and how fast, never what: it is not part of any identity.
 """
 
 import atexit
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from components.artifacts.artifact import ArtifactWriter, Draft
 from components.artifacts.errors import StepFailedError
+from components.artifacts.storage import Storage
 from components.artifacts.tally import Tally
 from components.stage.lifeline import become_worker
 from components.stage.progress import progress
@@ -60,6 +62,36 @@ class Engine(Protocol):
         self, function: Callable[[Item], Result], items: Sequence[Item], label: str
     ) -> Iterator[Result]:
         """As `map`, on this machine: for work whose results lie in its scratch folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedStep:
+    """A distributed step as a launcher of its processes must know it."""
+
+    name: str
+    key: str
+    config: Mapping[str, Any]
+    """As JSON."""
+
+    inputs: Mapping[str, str]
+    """Input name to the URI of its artifact."""
+
+    storage: Storage
+    """Of the artifact that is made."""
+
+
+class StepLauncher(Protocol):
+    """Who starts the processes that make a distributed step's artifact, in the place of this one.
+
+    The first of them holds the lease and publishes, so the one that launches holds none.
+    """
+
+    def launch(self, step: SharedStep) -> None:
+        """Return once the artifact is published.
+
+        Raises:
+            StepFailedError: it was not.
+        """
 
 
 class LocalEngine:

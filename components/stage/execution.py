@@ -31,7 +31,7 @@ from components.artifacts.manifest import (
 from components.artifacts.storage import Storage, open_storage
 from components.artifacts.withdrawal import refuse_withdrawn
 from components.stage.config import Config, Within
-from components.stage.engine import LocalEngine, num_cores
+from components.stage.engine import LocalEngine, SharedStep, StepLauncher, num_cores
 from components.stage.indexed import IndexedEngine, LocalLauncher
 from components.stage.job import PodLauncher, follow_leader, job_index
 from components.stage.lifeline import SUPERVISOR_VARIABLE
@@ -56,7 +56,8 @@ KEY_VARIABLE = "CODEKILN_KEY"
 
 
 CLUSTER_ENGINE = "components.cluster.engine"
-"""Loaded by its name, as the rooms of steps are: this room imports none of that one."""
+CLUSTER_TRAINING = "components.cluster.training"
+"""Loaded by their names, as the rooms of steps are: this room imports none of that one."""
 
 PLANS_NAME = "plans"
 """The folder of the scratch storage where an indexed engine hands its work over."""
@@ -79,8 +80,8 @@ class Execution(Config):
     engine: Literal["local", "indexed", "spark", "cluster"] = "local"
     """Who does the work: `local`, worker processes; `indexed`, one process an index, or the pods of
     a Kubernetes Indexed Job whose every pod runs this same command with `workers` = completions;
-    `cluster`, Indexed Jobs that this step starts, and samples run in Jobs of their own; `spark`, as
-    `local`, and the join of near-dedup on Spark."""
+    `cluster`, Indexed Jobs that this step starts, samples run in Jobs of their own, and training in
+    a TrainJob; `spark`, as `local`, and the join of near-dedup on Spark."""
 
     allow_unsafe: bool = False
     """Whether the sandbox runs programs on a machine that cannot isolate them: only for programs
@@ -152,6 +153,8 @@ def execute(
     index = job_index() if execution.engine == "indexed" else None
     if not reused and index:
         follow_leader(storage, _plans(storage), index)
+    elif not reused and step.distributed and execution.engine == "cluster":
+        _launch(step, config, work, storage, execution)
     elif not reused:
         with storage.lease():
             reused = storage.exists(MANIFEST_NAME)
@@ -276,6 +279,22 @@ def _make(
     storage.replace(LEDGER_NAME, _ledger(started, work.artifacts, execution))
     if not storage.create(MANIFEST_NAME, manifest.to_bytes()):
         _compare_digests(manifest, storage)
+
+
+def _launch(
+    step: Step, config: Config, work: _Work, storage: Storage, execution: Execution
+) -> None:
+    """Have the artifact made by processes that a cluster starts; the first publishes it."""
+    launcher: StepLauncher = importlib.import_module(CLUSTER_TRAINING).TrainJobLauncher(execution)
+    launcher.launch(
+        SharedStep(
+            name=step.name,
+            key=work.key,
+            config=config.to_json(),
+            inputs={name: artifact.storage.uri for name, artifact in work.artifacts.items()},
+            storage=storage,
+        )
+    )
 
 
 def _compare_digests(made: Manifest, storage: Storage) -> None:
