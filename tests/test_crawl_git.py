@@ -288,3 +288,16 @@ def test_the_environment_of_git_holds_no_user(monkeypatch: pytest.MonkeyPatch) -
     assert "GIT_DIR" not in environment
     assert environment["GIT_CONFIG_GLOBAL"] == os.devnull
     assert "c2VjcmV0" not in repr(remote)
+
+
+def test_a_place_of_another_source_and_a_misspelt_licence_are_refused(folder: Path) -> None:
+    for value, said in (
+        ({"git": {"repositories": [str(folder)]}}, "expected --source git beside"),
+        ({"archive": {"paths": ["a"]}}, "expected --source archive beside --archive.paths"),
+        (
+            {"source": "git", "git": {"repositories": ["a"]}, "licenses": ["permisive"]},
+            "did you mean 'permissive'",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            CrawlConfig.from_json(value).require()
