@@ -54,14 +54,19 @@ make_base() { # Debian's Python as an image, once
 
 if command -v buildah >/dev/null; then
     [ -n "${BASE_IMAGE:-}" ] || make_base
-    # pip of this machine may need a certificate and packages of its own: mounted for the build, in
-    # no layer.
+    # pip and apt of this machine may need certificates, packages and settings of their own: mounted
+    # for the build, in no layer. Of apt's settings those of fetching alone: others run programs.
     settings=$(mktemp -d)
     trap 'rm -rf "$settings"' EXIT
     mkdir "$settings/packages"
     printf '[global]\nfind-links = /mnt/packages\n' >"$settings/pip.conf"
     set -- "$@" --
     mounts="-v $settings/pip.conf:/etc/pip.conf:ro -v ${PIP_FIND_LINKS:-$settings/packages}:/mnt/packages:ro"
+    if command -v apt-config >/dev/null; then
+        mkdir "$settings/apt.conf.d"
+        apt-config dump | grep '^Acquire::' >"$settings/apt.conf.d/99machine" || true
+        mounts="$mounts -v $settings/apt.conf.d:/etc/apt/apt.conf.d:ro"
+    fi
     [ -z "${SSL_CERT_FILE:-}" ] || mounts="$mounts -v $SSL_CERT_FILE:/etc/ssl/certs/ca-certificates.crt:ro"
     while [ "$1" != -- ]; do
         # shellcheck disable=SC2086 # mounts are words

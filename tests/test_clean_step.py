@@ -13,6 +13,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.documents import git_blob_sha1, read_documents
 from components.artifacts.errors import ConfigError, CorruptArtifactError
 from components.clean import cleaning
+from tests.conftest import DocumentsOf, MakeStep
 
 NOTICE = "# Copyright 2020 Somebody\n"
 CODE = "import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n"
@@ -283,3 +284,12 @@ def test_content_that_is_no_utf8_is_one_clear_error(
     )
     with pytest.raises(CorruptArtifactError, match="expected content as valid UTF-8"):
         make_step("clean", {"documents": documents})
+
+
+def test_languages_of_which_the_documents_have_none_are_refused_with_the_nearest(
+    document: Callable[..., dict[str, Any]], documents_of: DocumentsOf, make_step: MakeStep
+) -> None:
+    documents = documents_of([document("a.py", "x = 1\n")])
+    with pytest.raises(ConfigError, match=r"unknown language 'Pyton' .*did you mean 'Python'"):
+        make_step("clean", {"documents": documents}, languages=["Pyton"])
+    make_step("clean", {"documents": documents}, languages=["Python", "Go"])

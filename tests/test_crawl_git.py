@@ -146,6 +146,88 @@ def test_nothing_of_a_repository_is_executed(tmp_path: Path, make_step: Callable
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("protocol", ["ext", "file"])
+def test_a_promised_object_is_not_fetched_by_what_the_repository_names(
+    tmp_path: Path, make_step: Callable[..., Any], protocol: str
+) -> None:
+    """A partial clone whose own configuration allows protocols that run programs."""
+    bare, mark, script = (tmp_path / name for name in ("evil.git", "executed", "evil.sh"))
+    commit_files({"a.py": b"x = 1\n", "b.py": b"x = 2\n"}, bare)
+    script.write_text(f"#!/bin/sh\ntouch {mark}\nexit 1\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    for name, value in (
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", f"ext::{script}" if protocol == "ext" else str(bare)),
+        ("remote.origin.uploadpack", str(script)),
+        (f"protocol.{protocol}.allow", "always"),
+    ):
+        git("config", name, value, folder=bare)
+    for pack in (bare / "objects" / "pack").glob("*.pack"):  # promised by the remote, and gone
+        data = pack.read_bytes()
+        for one in pack.parent.glob(f"{pack.stem}.*"):
+            one.unlink()
+        git("unpack-objects", "-q", folder=bare, stdin=data)
+    blob = git("rev-parse", "HEAD:b.py", folder=bare).decode().strip()
+    (bare / "objects" / blob[:2] / blob[2:]).unlink()
+    config = {"source": "git", "git": {"repositories": [str(bare)]}}
+    with pytest.raises(ConfigError, match="see whether git can read"):
+        make_step("crawl", **config)
+    assert not mark.exists()
+
+
+def test_what_replaces_objects_does_not_change_a_commit(
+    folder: Path, make_step: Callable[..., Any]
+) -> None:
+    bare = folder / "single.git"
+    config = {"source": "git", "git": {"repositories": [str(bare)]}}
+    other = git("hash-object", "-w", "--stdin", folder=bare, stdin=b"replaced = 1\n").decode()
+    git(
+        "replace",
+        git("rev-parse", "HEAD:m.py", folder=bare).decode().strip(),
+        other.strip(),
+        folder=bare,
+    )
+    assert [row["content"] for row in rows_of(make_step("crawl", **config).artifact)] == [
+        "value = 3\n"
+    ]
+
+
+def test_a_file_url_is_its_folder_whoever_owns_it(
+    folder: Path, make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65532, 65532)
+    digests = {
+        make_step(
+            "crawl",
+            source="git",
+            git={"repositories": [place]},
+            data_root=str(tmp_path / str(number)),
+        ).artifact.manifest.digest
+        for number, place in enumerate((str(folder), folder.as_uri()))
+    }
+    assert len(digests) == 1
+
+
+def test_what_holds_no_repository_is_refused_before_and_in_a_dry_run(
+    make_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list").write_text("# none yet\n")
+    for chosen, said in (
+        ({"repositories": [str(tmp_path / "empty")]}, "which is none and holds none"),
+        ({"repositories": [str(tmp_path / "absent")]}, "give one that is there"),
+        ({"list_file": str(tmp_path / "list")}, "write one a line"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            make_step("crawl", source="git", git=chosen)
+        with pytest.raises(ConfigError, match=said):
+            estimate(CrawlConfig.from_json({"source": "git", "git": chosen}))
+
+
 def test_hostile_trees_are_counted(tmp_path: Path, make_step: Callable[..., Any]) -> None:
     bare = tmp_path / "hostile.git"
     bare.mkdir()
@@ -181,7 +263,7 @@ def test_an_estimate_asks_nothing(folder: Path, tmp_path: Path) -> None:
     chosen = {"repositories": [str(folder), "https://example.invalid/a/b.git"]}
     told = estimate(CrawlConfig.from_json({"source": "git", "git": chosen}))
     assert told.startswith("git: 1 URLs, about 6 requests")
-    assert "1 folders" in told
+    assert "4 repositories in folders" in told
     (tmp_path / "a.parquet").write_bytes(b"x" * 20_000_000)
     paths = {"paths": [str(tmp_path / "a.parquet")]}
     told = estimate(CrawlConfig.from_json({"source": "archive", "archive": paths}))
@@ -206,3 +288,16 @@ def test_the_environment_of_git_holds_no_user(monkeypatch: pytest.MonkeyPatch) -
     assert "GIT_DIR" not in environment
     assert environment["GIT_CONFIG_GLOBAL"] == os.devnull
     assert "c2VjcmV0" not in repr(remote)
+
+
+def test_a_place_of_another_source_and_a_misspelt_licence_are_refused(folder: Path) -> None:
+    for value, said in (
+        ({"git": {"repositories": [str(folder)]}}, "expected --source git beside"),
+        ({"archive": {"paths": ["a"]}}, "expected --source archive beside --archive.paths"),
+        (
+            {"source": "git", "git": {"repositories": ["a"]}, "licenses": ["permisive"]},
+            "did you mean 'permissive'",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            CrawlConfig.from_json(value).require()

@@ -16,6 +16,7 @@ from components.stage.images import image_tag, image_uri
 from pipelines.compiling import read_ir
 from pipelines.recipes import find_recipe
 from tests.conftest import DocumentsOf, MakeStep
+from tests.github_repositories import MIT, commit_files
 from tests.image_builds import USER, image, run, runs, size_bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -170,13 +171,39 @@ def test_the_command_of_the_compiled_pipeline_runs_in_the_image(
     assert metadata["digest"] == expected.manifest.digest
 
 
+def test_a_crawl_of_git_in_the_image_gives_the_digest_of_outside(
+    data: str, make_step: MakeStep, tmp_path: Path
+) -> None:
+    """A bare repository of another user's, mounted; no network, nothing to write but /tmp."""
+    out, repositories = shared(tmp_path / "out"), tmp_path / "repositories"
+    files = {"LICENSE": MIT, "a.py": b"x = 1\n", "lib/b.py": b"y = 2\n", "c.bin": b"\0"}
+    commit_files(files, repositories / "me" / "mine.git")
+    expected = make_step("crawl", source="git", git={"repositories": [str(repositories)]}).artifact
+    assert expected.manifest.tally.counts["files"] == 2
+    script = " && ".join(
+        f"codekiln crawl --source git --workers 1 --data-root /out/data-{name} --output /out/{name}"
+        f" --git.repositories {place}"
+        for name, place in (("folder", "/repositories"), ("url", "file:///repositories"))
+    )
+    done = run(data, ["sh", "-c", script], options=volumes(repositories=repositories, out=out))
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    for name in ("folder", "url"):
+        inside = manifest_of(out / name)
+        assert (inside["digest"], inside["key"]) == (
+            expected.manifest.digest,
+            expected.manifest.key,
+        )
+
+
 def test_nothing_of_the_build_is_left(data: str) -> None:
     script = (
-        "command -v pip gcc cc make git; ls -d /source /locks /wheels /opt/build /root/.cache"
+        "command -v pip gcc cc make ssh; ls -d /source /locks /wheels /opt/build /root/.cache"
         " /install.sh /etc/pip.conf 2>/dev/null;"
         "find / -xdev -type f -perm /6000 2>/dev/null;"
         "find /opt/codekiln -name '*.dist-info' | grep -E '/(pip|setuptools|wheel|hatchling)-';"
-        "find /opt /tmp /root -name '*.whl' 2>/dev/null; true"
+        "find /opt /tmp /root -name '*.whl' 2>/dev/null;"
+        "find /var/lib/apt/lists /var/cache/apt /var/cache/debconf /var/log -type f 2>/dev/null;"
+        "ls /etc/apt/apt.conf.d/99machine 2>/dev/null; true"
     )
     done = run(data, ["sh", "-c", script])
     left = done.stdout.decode().split()

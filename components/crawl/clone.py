@@ -116,10 +116,19 @@ class Git:
         return out
 
     def _environment(self) -> dict[str, str]:
-        """No configuration of the user or the machine; settings by environment, secrets too."""
+        """No configuration of the user or the machine; settings by environment, secrets too.
+
+        A repository on this machine brings a configuration of its own, and whoever owns it is
+        trusted here (`safe.directory`), so what could start a program is closed where that
+        configuration cannot open it again: a promised object would be fetched by any protocol
+        that `protocol.NAME.allow` names in it, `ext` and `file` run commands, and the list in
+        GIT_ALLOW_PROTOCOL stands above every configuration.
+        """
         settings = dict(_HARDENED)
+        protocol = "none"
         if self.remote:
-            settings[f"protocol.{self.remote.url.partition('://')[0]}.allow"] = "always"
+            protocol = self.remote.url.partition("://")[0]
+            settings[f"protocol.{protocol}.allow"] = "always"
             if self.remote.user_agent:
                 settings["http.userAgent"] = self.remote.user_agent
             if self.remote.authorization:
@@ -130,6 +139,9 @@ class Git:
             "LC_ALL": "C",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ALLOW_PROTOCOL": protocol,
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "true",
             "GIT_CONFIG_COUNT": str(len(settings)),

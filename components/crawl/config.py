@@ -1,10 +1,12 @@
 """The crawl step's config and declaration."""
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from components.artifacts.documents import DOCUMENTS
 from components.artifacts.errors import ConfigError
+from components.artifacts.licenses import PERMISSIVE_NAME
 from components.crawl.languages import NAMES
 from components.crawl.selection import ArchiveConfig, GitConfig, GithubConfig
 from components.stage.config import Config, Within, unknown_name
@@ -114,6 +116,11 @@ class CrawlConfig(Config):
         Raises:
             ConfigError: what is missing, or does not go together.
         """
+        self._refuse_places_of_other_sources()
+        for name in (*self.licenses, *self.github.repository_licenses):
+            near = difflib.get_close_matches(name, [PERMISSIVE_NAME], 1, 0.8)
+            if near and name != PERMISSIVE_NAME:
+                raise unknown_name("licence", name, {PERMISSIVE_NAME}, "licenses")
         if self.source == "installed":
             if self.licenses or self.opt_out or self.opt_out_file:
                 raise ConfigError(
@@ -128,6 +135,22 @@ class CrawlConfig(Config):
                 "expected --contact for source 'github', got none: give an address or a page where "
                 "you can be reached; it is sent in every User-Agent"
             )
+
+    def _refuse_places_of_other_sources(self) -> None:
+        """Who names a place means its source: another one would be crawled without a word."""
+        places = {
+            "--github.as-of": ("github", self.github.as_of),
+            "--git.repositories": ("git", self.git.repositories),
+            "--git.list-file": ("git", self.git.list_file),
+            "--archive.paths": ("archive", self.archive.paths),
+            "--archive.dataset": ("archive", self.archive.dataset),
+        }
+        for flag, (source, given) in places.items():
+            if given and source != self.source:
+                raise ConfigError(
+                    f"expected --source {source} beside {flag}, got source {self.source!r}: give "
+                    f"--source {source}, or leave {flag} out"
+                )
 
     def identity(self) -> dict[str, Any]:
         """What decides the documents: no politeness, and no selection of another source."""

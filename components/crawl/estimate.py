@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from components.crawl.config import CrawlConfig
+from components.crawl.git import find_repositories
 from components.crawl.tokens import ANONYMOUS, read_tokens
 from components.crawl.windows import MAX_RESULTS, TARGET
 
@@ -69,15 +70,14 @@ def _of_github(config: CrawlConfig) -> str:
 
 
 def _of_git(config: CrawlConfig) -> str:
-    names = [*config.git.repositories]
-    if config.git.list_file:
-        names += Path(config.git.list_file).read_text(encoding="utf-8").split("\n")
-    urls = sum("://" in one for one in names)
+    places = [place for _, place in find_repositories(config)]
+    urls = sum("://" in one for one in places)
     requests = urls * 6
     hours = requests / (config.max_requests_per_second * 3600)
     return (
         f"git: {urls:,} URLs, about {requests:,} requests (a listing, then a partial clone of two "
-        f"fetches each): {_hours(hours)} at least; {len(names) - urls:,} folders, without any"
+        f"fetches each): {_hours(hours)} at least; {len(places) - urls:,} repositories in folders, "
+        "without any"
     )
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from components.artifacts.artifact import ArtifactWriter
 from components.artifacts.errors import ConfigError
@@ -128,7 +128,7 @@ class GitSource:
     def _located(self) -> Sequence[Located]:
         """All repositories with their heads, by id."""
         found: dict[str, str] = {}
-        for repo_id, place in _find(self.config):
+        for repo_id, place in find_repositories(self.config):
             if found.setdefault(repo_id, place) != place:
                 raise ConfigError(
                     f"expected repositories of different names, got two called {repo_id!r}: give "
@@ -173,22 +173,42 @@ def _with(ref: RepositoryRef, commit: str = "", problem: str = "") -> Repository
     return RepositoryRef(**{**ref.to_json(), "commit": commit, "problem": problem})
 
 
-def _find(config: CrawlConfig) -> Iterator[tuple[str, str]]:
-    """Id and place of every repository that is named, or that lies in a named folder."""
+def find_repositories(config: CrawlConfig) -> Iterator[tuple[str, str]]:
+    """Id and place of every repository that is named, or that lies in a named folder.
+
+    A file:// URL is its folder: read like one, it starts no second git that knows nothing of our
+    settings, and its id holds no path of this machine.
+
+    Raises:
+        ConfigError: an entry is neither, or holds no repository.
+    """
     for one in [*config.git.repositories, *_listed(config.git.list_file)]:
-        if "://" in one:
-            check_url("git.repositories", one, ("https", "http", "file"))
+        if "://" in one and not one.startswith("file:///"):
+            check_url("git.repositories", one, ("https", "http"))
             parts = urlsplit(one)
             path = parts.path.strip("/").removesuffix(".git")
             yield f"git:{parts.netloc}/{path}" if parts.netloc else f"git:{path}", one
             continue
-        root = Path(one)
+        root = Path(unquote(urlsplit(one).path) if "://" in one else one)
         if not root.is_dir():
             raise ConfigError(
                 f"expected a URL or a folder in git.repositories, got {one!r}: give one that is "
                 "there"
             )
-        yield from _find_below(root)
+        try:
+            found = [*_find_below(root)]
+        except PermissionError as error:
+            raise ConfigError(
+                f"expected folders that can be read below {one!r} in git.repositories, got "
+                f"{error.filename!r}: name the repositories themselves"
+            ) from None
+        if not found:
+            raise ConfigError(
+                f"expected a git repository in git.repositories, got {one!r}, which is none and "
+                f"holds none within {MAX_DEPTH} folders: give the repository, or the folder that "
+                "holds NAME.git or OWNER/NAME.git"
+            )
+        yield from found
 
 
 def _find_below(root: Path) -> Iterator[tuple[str, str]]:
@@ -228,4 +248,9 @@ def _listed(path: str) -> list[str]:
             f"expected a file of URLs in git.list_file, got {path!r} ({type(error).__name__}): "
             "give one that exists and can be read"
         ) from None
-    return [one for line in lines if (one := line.partition("#")[0].strip())]
+    listed = [one for line in lines if (one := line.partition("#")[0].strip())]
+    if not listed:
+        raise ConfigError(
+            f"expected URLs or folders in git.list_file, got none in {path!r}: write one a line"
+        )
+    return listed

@@ -12,6 +12,14 @@ from components.crawl.tables import crawl_markdown
 from components.stage.engine import Engine, map_shards
 from components.stage.step import Report
 
+ADVICE = {
+    "installed": "widen the languages or the caps, or install something to crawl",
+    "github": "widen the search or the languages; plan/ and repositories say what was found",
+    "git": "widen the languages or the licences, or see whether git can read the repositories",
+    "archive": "widen the languages or the licences, or give other files",
+}
+"""What to do where nothing came out."""
+
 
 def run(
     inputs: Mapping[str, Artifact],  # noqa: ARG001  (a source has none)
@@ -43,7 +51,7 @@ def run(
             f"expected source files from {config.source!r}, got none of "
             f"{tally.counts.get('files_in', 0)} candidates (languages "
             f"{list(config.languages) or 'all'}, dropped {sorted(tally.drops)}): "
-            "widen the languages or the caps, or install something to crawl"
+            f"{ADVICE[config.source]}"
         )
     repositories = tally.counts.get("repositories") or len(discovery.repositories)
     return Report(

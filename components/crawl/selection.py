@@ -113,8 +113,9 @@ class GitConfig(Config):
     """Which git repositories."""
 
     repositories: tuple[str, ...] = ()
-    """URLs (https://, http:// or file://), and folders: a repository, or a folder that holds some,
-    bare or with a worktree. A URL holds no password; git's own credential helpers are not asked."""
+    """URLs (https:// or http://), and folders by path or file:/// URL: a repository, or a folder
+    that holds some, bare or with a worktree. A URL holds no password; git's own credential helpers
+    are not asked."""
 
     list_file: str = ""
     """A file with one URL or folder a line. Empty: none."""
