@@ -32,7 +32,7 @@ class SandboxConfig(Config):
 
 STEP = Step(
     name="sandbox",
-    version=3,
+    version=4,
     kind="verdicts",
     summary="Run every sample against its problem's tests and give it a verdict.",
     config=SandboxConfig,
