@@ -19,7 +19,7 @@ from components.artifacts.manifest import LOCATION_NAME, MANIFEST_NAME
 from components.artifacts.rows import read_rows
 from components.artifacts.storage import open_storage
 from components.generation.config import GenerationConfig
-from components.problems.benchmark import load_benchmarks
+from components.problems.benchmark import NAMES, load_benchmarks
 from components.problems.packages import check_runnable
 from components.sandbox.config import SandboxConfig
 from components.sandbox.supervision import (
@@ -210,9 +210,8 @@ def _parser() -> OneLineParser:
         "--problem_file",
         "--human_eval_path",
         metavar="LIST",
-        help="humaneval, easy, humaneval-single-line, humaneval-multi-line, paths of local JSON "
-        "lines; commas between them (default: humaneval and easy; of a samples file, those that "
-        "its tasks are of)",
+        help=f"{', '.join(NAMES)}, paths of local files; commas between them (default: humaneval "
+        "and easy; of a samples file, those that its tasks are of)",
     )
     parser.add_argument(
         "--output",

@@ -54,7 +54,7 @@ def read_settings(source: str, samples: Artifact, verdicts: Artifact, scores: Ar
         settings["generation"] = {
             **generation,
             **manifest.config["observed"]["arithmetic"],
-            "largest_max_new_tokens": int(manifest.measures["max_new_tokens"]),
+            "largest_max_new_tokens": int(manifest.measures.get("max_new_tokens", 0)),
         }
         settings["digests"]["model"] = manifest.parents["model"].digest
     return settings

