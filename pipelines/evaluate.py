@@ -169,6 +169,11 @@ def run_evaluate(argv: Sequence[str]) -> int:
     for name, text in zip(OUTPUTS, texts, strict=True):
         output.replace(name, text.encode())
     sys.stdout.write(score_table(table, settings["isolation_level"]))
+    if cut := sum(bool(row.get("prompt_cut")) for row in rows):
+        sys.stdout.write(
+            f"warning: {cut:,} of {len(rows):,} samples saw a prompt without its beginning, "
+            "which had no room: the model's context is short, or --max-new-tokens large.\n"
+        )
     for name in OUTPUTS:
         sys.stdout.write(f"  {name:<14} {arguments.output / name}\n")
     return 0

@@ -64,7 +64,7 @@ def add_settings(page: str, settings: Settings) -> str:
     """The page of the scores with a table of the settings at its end."""
     assert page.count(END) == 1
     table = html_table(("setting", "value"), rows_of(settings))
-    return page.replace(END, f"\n<h2>Settings</h2>\n{table}{END}")
+    return page.replace(END, f'\n<h2>Settings</h2>\n<div class="settings">{table}</div>{END}')
 
 
 def rows_of(settings: Settings, prefix: str = "") -> list[tuple[str, str]]:

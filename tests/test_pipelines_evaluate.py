@@ -246,6 +246,9 @@ def test_a_bad_value_names_its_flag_and_what_fits(
     assert "--k 0: expected k 1 to 10000" in capsys.readouterr().err
     assert evaluate(model.storage.uri, "--benchmarks", "easy", "--max-new-tokens", "256") == 2
     assert "max_new_tokens of at most 255" in capsys.readouterr().err
+    most = ["--benchmarks", "easy", "--samples", "1", "--max-new-tokens", "250"]
+    assert evaluate(model.storage.uri, *most) == 0
+    assert "62 of 62 samples saw a prompt without its beginning" in capsys.readouterr().out
 
 
 def test_an_unknown_flag_and_no_source_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

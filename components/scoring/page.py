@@ -36,7 +36,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
   margin: .6rem 0; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child, .text { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child, .text { text-align: left; }
+.settings td + td { overflow-wrap: anywhere; }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 12px; }
 svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); }
 svg .ours { fill: var(--ours); stroke: var(--ours); }
@@ -84,9 +85,10 @@ def draw_page(scores: Scores, isolation_level: int) -> str:
             draw_ranges(_line_ranges(scores), "share of lines that parse"),
             html_table(("author", "lines that parse", "interval", "lines"), line_rows(scores)),
         ]
+    absent = "" if "humaneval" in scores["benchmarks"] else " This model was not scored on it."
     body += [
         "<h2>Beside published models</h2><p>HumanEval, per cent. Harnesses differ: prompts, cuts, "
-        "temperatures and numbers of samples are not ours.</p>",
+        f"temperatures and numbers of samples are not ours.{absent}</p>",
         draw_ranges(_published_ranges(scores), "HumanEval pass@1 beside published models"),
         html_table(PUBLISHED_HEAD, published_rows(scores)),
         f'<p class="soft">Self-check: {escape(selfcheck_text(scores))}. Isolation level '
