@@ -9,7 +9,7 @@ import pytest
 
 from components.artifacts.errors import ConfigError
 from components.problems import oracle
-from components.problems.benchmark import Problem, load_benchmark
+from components.problems.benchmark import NAMES, Problem, load_benchmark
 from components.problems.evalplus import KINDS, TYPES
 from components.problems.infilling import MAX_RANGES, VACUOUS, cut_holes
 from components.problems.packages import check_runnable, needed_packages
@@ -215,7 +215,7 @@ def test_what_needs_packages_or_tests_variables_is_refused_before_it_scores_0(
     path.write_text(json.dumps({**PANDAS_EVAL, "prompt": "n ="}) + "\n")
     with pytest.raises(ConfigError, match="tests variables") as caught:
         check_runnable(load_benchmark(str(path)))
-    for name in ("humaneval", "easy"):
+    for name in NAMES:
         check_runnable(load_benchmark(name))
 
 

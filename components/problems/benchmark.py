@@ -127,7 +127,7 @@ def _path(name_or_path: str) -> Path:
         if not name_or_path.endswith(SUFFIXES):
             raise ConfigError(
                 f"expected a benchmark: one of {', '.join(NAMES)}, or the path of a local file "
-                f"that ends in {' or '.join(SUFFIXES)}, got {name_or_path!r}"
+                f"that ends in {', '.join(SUFFIXES)}, got {name_or_path!r}"
             )
         return Path(name_or_path)
     try:
