@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,12 +43,23 @@ def measure(call: Callable[[], object]) -> Cost:
     return Cost(_cpu_s() - cpu, time.perf_counter() - wall)
 
 
-def measure_in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Cost]:
-    """The median cost of every side; a round calls each once, so that drift hits all alike."""
+def measure_in_turn(
+    sides: Mapping[str, Callable[[], object]], rounds: int, label: str = ""
+) -> dict[str, Cost]:
+    """The median cost of every side; a round calls each once, so that drift hits all alike.
+
+    Args:
+        sides: what is called, by name.
+        rounds: how often.
+        label: what the rounds are called in a line a call on stderr; none where it is empty.
+    """
     costs: dict[str, list[Cost]] = {name: [] for name in sides}
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         for name, call in sides.items():
             costs[name].append(measure(call))
+            if label:
+                seconds = costs[name][-1].wall_s
+                say(f"{label}, round {number} of {rounds}: {name} {seconds:.1f} s")
     return {
         name: Cost(
             statistics.median(cost.cpu_s for cost in seen),
@@ -55,6 +67,11 @@ def measure_in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> d
         )
         for name, seen in costs.items()
     }
+
+
+def say(text: str) -> None:
+    """A line of progress, on stderr: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def peak_rss_mb() -> float:

@@ -6,6 +6,7 @@ what is finished is reused and a killed evaluation goes on where it was.
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from components.artifacts.manifest import LOCATION_NAME, MANIFEST_NAME
 from components.artifacts.rows import read_rows
 from components.artifacts.storage import open_storage
 from components.generation.config import GenerationConfig
-from components.problems.benchmark import load_benchmarks
+from components.problems.benchmark import NAMES, load_benchmarks
 from components.problems.packages import check_runnable
 from components.sandbox.config import SandboxConfig
 from components.sandbox.supervision import (
@@ -35,6 +36,7 @@ from components.stage.config import Config
 from components.stage.execution import PAGE_NAME, Execution, execute
 from components.stage.progress import stop_logging
 from components.stage.step import find_step
+from pipelines.evaluation_settings import add_settings, read_settings
 from pipelines.imports import import_model, import_samples, read_samples_file
 from pipelines.recipes import Recipe, gpt_cc_125m, pycodegpt_110m
 from pipelines.score_table import score_table
@@ -43,7 +45,7 @@ PRESETS: dict[str, Callable[[], Recipe]] = {"pycodegpt": pycodegpt_110m, "gpt-cc
 """Evaluators whose published settings are taken, from the recipe that repeats their model."""
 
 SAMPLE_ENDINGS = (".jsonl", ".jsonl.gz")
-OUTPUTS = ("samples.jsonl", "results.jsonl", "scores.json", "report.html")
+OUTPUTS = ("samples.jsonl", "results.jsonl", "scores.json", "settings.json", "report.html")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ FLAGS = (
     Flag(
         ("--max-new-tokens", "--max_new_tokens", "-l"),
         "generation.max_new_tokens",
-        "tokens of a sample, at most",
+        "tokens of a sample, at most; 0 takes 256, or half of the model's context where that is "
+        "less",
     ),
     Flag(("--top-p", "--top_p", "-p"), "generation.top_p", "nucleus; 1 is off"),
     Flag(("--top-k", "--top_k"), "generation.top_k", "most likely tokens kept; 0 is off"),
@@ -107,6 +110,10 @@ FLAGS = (
 )
 
 
+HEAT = "generation.temperatures"
+"""The one field of generation that a samples file takes: what its rows do not say."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The configs of the three steps."""
@@ -130,6 +137,9 @@ class Plan:
         )
 
 
+DEFAULTS = Plan(GenerationConfig(), SandboxConfig(), ScoringConfig())
+
+
 def run_evaluate(argv: Sequence[str]) -> int:
     """Evaluate a model or samples; the exit code."""
     arguments = _parser().parse_known(argv)
@@ -144,19 +154,26 @@ def run_evaluate(argv: Sequence[str]) -> int:
         stop_logging()
     rows = read_rows(samples, "samples")
     found = {key_of(row): row for row in read_rows(verdicts, "verdicts")}
+    settings = read_settings(str(source), samples, verdicts, scores)
+    table = scores.read(scores.only("scores")).decode()
     texts = (
         spell_lines({**sample_line(row), **_place(row)} for row in rows),
         spell_lines(
             {**result_line(row, found[key_of(row)]), **_place(row), **_verdict(found[key_of(row)])}
             for row in rows
         ),
-        scores.read(scores.only("scores")).decode(),
-        scores.storage.read(PAGE_NAME).decode(),
+        table,
+        json.dumps(settings, indent=1, sort_keys=True) + "\n",
+        add_settings(scores.storage.read(PAGE_NAME).decode(), settings),
     )
     for name, text in zip(OUTPUTS, texts, strict=True):
         output.replace(name, text.encode())
-    level = int(verdicts.manifest.measures["isolation_level"])
-    sys.stdout.write(score_table(texts[2], level))
+    sys.stdout.write(score_table(table, settings["isolation_level"]))
+    if cut := sum(bool(row.get("prompt_cut")) for row in rows):
+        sys.stdout.write(
+            f"warning: {cut:,} of {len(rows):,} samples saw a prompt without its beginning, "
+            "which had no room: the model's context is short, or --max-new-tokens large.\n"
+        )
     for name in OUTPUTS:
         sys.stdout.write(f"  {name:<14} {arguments.output / name}\n")
     return 0
@@ -198,9 +215,8 @@ def _parser() -> OneLineParser:
         "--problem_file",
         "--human_eval_path",
         metavar="LIST",
-        help="humaneval, easy, humaneval-single-line, humaneval-multi-line, paths of local JSON "
-        "lines; commas between them (default: humaneval and easy; of a samples file, those that "
-        "its tasks are of)",
+        help=f"{', '.join(NAMES)}, paths of local files; commas between them (default: humaneval "
+        "and easy; of a samples file, those that its tasks are of)",
     )
     parser.add_argument(
         "--output",
@@ -228,11 +244,23 @@ def _parser() -> OneLineParser:
     )
     settings = parser.add_argument_group("settings")
     for flag in FLAGS:
-        settings.add_argument(*flag.names, metavar="VALUE", dest=flag.field, help=flag.help)
+        text = f"{flag.help} (default: {_default(flag.field)})"
+        settings.add_argument(*flag.names, metavar="VALUE", dest=flag.field, help=text)
     places = parser.add_argument_group("execution (never changes what comes out)")
     places.add_argument("--n_workers", metavar="N", help="the same as --workers")
     add_config_flags(places, _Place)
     return parser
+
+
+def _default(field: str) -> str:
+    """A field's default as a flag takes it; of several strings only how many there are."""
+    part, _, name = field.partition(".")
+    value = getattr(DEFAULTS, part).to_json()[name]
+    if not isinstance(value, list):
+        return str(value)
+    if all(isinstance(one, str) for one in value):
+        return f"{len(value)}, as PyCodeGPT has"
+    return ",".join(map(str, value))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,7 +297,7 @@ def _execution(arguments: argparse.Namespace) -> Execution:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     """The preset's configs, or the defaults, with the flags over them."""
-    plan = Plan(GenerationConfig(), SandboxConfig(), ScoringConfig())
+    plan = DEFAULTS
     if arguments.preset:
         recipe = PRESETS[arguments.preset]()
         plan = Plan(recipe.generation, recipe.sandbox, recipe.scoring)
@@ -277,8 +305,12 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         plan = plan.with_benchmarks(_listed(arguments.benchmarks))
     for flag in FLAGS:
         text = getattr(arguments, flag.field)
-        if text is not None:
+        if text is None:
+            continue
+        try:
             plan = plan.with_text(flag.field, text)
+        except ConfigError as error:
+            raise ConfigError(f"{flag.names[0]} {text}: {error}") from None
     return plan
 
 
@@ -291,8 +323,9 @@ def _samples(
 ) -> tuple[Artifact, Plan]:
     """The samples to judge, and the plan with their benchmarks."""
     if source.is_file():
+        _refuse_sampling(arguments, source)
         names = _listed(arguments.benchmarks or "")
-        said = arguments.preset or getattr(arguments, "generation.temperatures")
+        said = arguments.preset or getattr(arguments, HEAT)
         heats = plan.generation.temperatures if said else (UNKNOWN_TEMPERATURE,)
         if len(heats) != 1:
             raise ConfigError(
@@ -312,9 +345,22 @@ def _samples(
     _check_place(plan, execution)
     artifact = _open(source)
     if artifact is not None and artifact.manifest.kind == "samples":
+        _refuse_sampling(arguments, source, HEAT)
         return artifact, plan
     model = artifact or import_model(source, execution.data_root)
     return _generate(model, plan, execution, arguments.output.absolute()), plan
+
+
+def _refuse_sampling(arguments: argparse.Namespace, source: Path, *also: str) -> None:
+    """Refuse flags that say how to sample where samples are given: they would do nothing."""
+    for flag in FLAGS:
+        is_sampling = flag.field.startswith("generation.") and flag.field != HEAT
+        value = getattr(arguments, flag.field)
+        if value is not None and (is_sampling or flag.field in also):
+            raise ConfigError(
+                f"expected no {flag.names[0]} with samples that are drawn, got {value!r} with "
+                f"{str(source)!r}: leave it out"
+            )
 
 
 def _open(folder: Path) -> Artifact | None:

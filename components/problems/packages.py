@@ -19,11 +19,17 @@ IMPORT = re.compile(
 def needed_packages(problems: Sequence[Problem]) -> list[str]:
     """Packages outside the standard library that prompts or tests import, sorted."""
     found = set()
-    for text in {text for problem in problems for text in (problem.prompt, problem.test)}:
+    for text in {text for problem in problems for text in (_whole_lines(problem), problem.test)}:
         for match in IMPORT.finditer(text):
             names = match["origin"] or match["names"]
             found |= {name.split()[0].split(".")[0] for name in names.split(",") if name.strip()}
     return sorted(found - sys.stdlib_module_names)
+
+
+def _whole_lines(problem: Problem) -> str:
+    """The prompt, of an infilling problem without the line that breaks off (`import h`)."""
+    end = problem.prompt.rfind("\n") + 1 if problem.suffix else len(problem.prompt)
+    return problem.prompt[:end]
 
 
 def check_runnable(benchmark: Benchmark) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.artifacts.errors import ConfigError
-from components.problems.evalplus import spell_test
+from components.problems.evalplus import MBPP_PREFIX, spell_test
 
 Fields = dict[str, str]
 Row = Mapping[str, Any]
 
-DEFINITION = re.compile(r"^def (\w+)\(", flags=re.MULTILINE)
-"""A function at the left margin."""
+DEFINITION = re.compile(r"^def +(\w+) *\(", flags=re.MULTILINE)
+"""A function at the left margin; MBPP writes some with a blank before the parenthesis."""
 
 NO_ENTRY_POINT = "none"
 """What PandasEval and NumpyEval name where the test looks at variables, not at a function."""
@@ -78,8 +78,10 @@ def _texts(row: Row, key: str, where: str) -> list[str]:
 
 
 def read_humaneval(row: Row, where: str) -> Fields:
-    """HumanEval (arXiv 2107.03374); PandasEval and NumpyEval (CERT, arXiv 2206.06888) as well.
+    """HumanEval (arXiv 2107.03374), its infilling tasks, PandasEval and NumpyEval as well.
 
+    OpenAI's files of infilling tasks (arXiv 2207.14255) have a `suffix`, which may go on in the
+    line that the prompt breaks off. Of PandasEval and NumpyEval (CERT, arXiv 2206.06888):
     CERT's solutions are lists of one string, and its tests may look at variables instead of
     calling a function: the entry point is empty then, and the sandbox refuses the benchmark.
     """
@@ -87,7 +89,7 @@ def read_humaneval(row: Row, where: str) -> Fields:
     if isinstance(solution, list):
         solution = "".join(_texts(row, "canonical_solution", where)[:1])
     row = {**row, "canonical_solution": solution}
-    fields = {key: _text(row, key, where) for key in HUMANEVAL_KEYS}
+    fields = {key: _text({"suffix": "", **row}, key, where) for key in (*HUMANEVAL_KEYS, "suffix")}
     if fields["entry_point"] == NO_ENTRY_POINT:
         fields["entry_point"] = ""
     return fields
@@ -96,10 +98,15 @@ def read_humaneval(row: Row, where: str) -> Fields:
 def read_evalplus(row: Row, where: str) -> Fields:
     """HumanEval+ and MBPP+ (arXiv 2305.01210): inputs, run by the candidate and by the reference.
 
-    `contract` is not used: EvalPlus checks its own inputs with it, not solutions.
+    `contract` is not used: EvalPlus checks its own inputs with it, not solutions. The first MBPP+
+    numbers its tasks, and its prompts end in quotes without a newline.
     """
+    if type(row["task_id"]) is int:
+        row = {**row, "task_id": f"{MBPP_PREFIX}{row['task_id']}"}
     names = ("task_id", "prompt", "entry_point", "canonical_solution")
     fields = {key: _text(row, key, where) for key in names}
+    if not fields["prompt"].endswith("\n"):
+        fields["prompt"] += "\n"
     inputs = [*(row["base_input"] or ()), *(row["plus_input"] or ())]
     if not inputs or not all(isinstance(arguments, list) for arguments in inputs):
         raise ConfigError(
@@ -117,8 +124,14 @@ def read_evalplus(row: Row, where: str) -> Fields:
 def read_mbpp(row: Row, where: str) -> Fields:
     """MBPP (arXiv 2108.07732): a description and asserts; the prompt is that of bigcode's harness.
 
-    The function's name is the one that the first test calls and the solution defines.
+    The function's name is the one that the first test calls and the solution defines. MBPP+ in the
+    form of its page at Hugging Face has these keys too, and a `test` that needs numpy.
     """
+    if "test" in row:
+        raise ConfigError(
+            f"expected MBPP or EvalPlus's own file, got MBPP+ with its tests as a program in "
+            f"{where}: they need numpy, give MbppPlus.jsonl of EvalPlus"
+        )
     task_id = row["task_id"]
     if type(task_id) not in (int, str):
         raise ConfigError(
@@ -171,11 +184,12 @@ def read_multipl_e(row: Row, where: str) -> Fields:
             "sandbox runs nothing else"
         )
     prompt = _text(row, "prompt", where)
-    names = DEFINITION.findall(prompt)
     try:
         body = ast.parse(_text(row, "tests", where)).body
     except (SyntaxError, ValueError):
         body = []
+    defined = DEFINITION.findall(prompt)
+    names = [name for node in body for name in _checked(node) if name in defined] or defined
     kept = [
         node
         for node in body
@@ -194,6 +208,19 @@ def read_multipl_e(row: Row, where: str) -> Fields:
         "canonical_solution": "",
         "test": "\n".join(ast.unparse(node) for node in kept) + "\n",
     }
+
+
+def _checked(node: ast.stmt) -> list[str]:
+    """The names that a statement gives to `check`."""
+    return [
+        call.args[0].id
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "check"
+        and call.args
+        and isinstance(call.args[0], ast.Name)
+    ]
 
 
 HUMANEVAL_KEYS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")

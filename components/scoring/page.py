@@ -1,5 +1,6 @@
 """The scores as one self-contained page with pictures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -35,7 +36,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
   margin: .6rem 0; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .text { text-align: left; }
+.settings td + td { overflow-wrap: anywhere; }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 12px; }
 svg .soft { fill: var(--soft); } svg .axis { stroke: var(--line); }
 svg .ours { fill: var(--ours); stroke: var(--ours); }
@@ -45,6 +47,9 @@ svg .curve { fill: none; stroke-width: 2; } svg .band { fill-opacity: .13; strok
 .warning { border-left: 4px solid var(--ours); padding-left: .8rem; }
 p.soft { color: var(--soft); }
 """
+
+NUMBER = re.compile(r"[-+]?\d")
+"""How a cell of a column of numbers begins."""
 
 LINE_STYLE = "".join(
     f"svg .line{n} {{ stroke: var(--c{n}); }}\n"
@@ -80,9 +85,10 @@ def draw_page(scores: Scores, isolation_level: int) -> str:
             draw_ranges(_line_ranges(scores), "share of lines that parse"),
             html_table(("author", "lines that parse", "interval", "lines"), line_rows(scores)),
         ]
+    absent = "" if "humaneval" in scores["benchmarks"] else " This model was not scored on it."
     body += [
         "<h2>Beside published models</h2><p>HumanEval, per cent. Harnesses differ: prompts, cuts, "
-        "temperatures and numbers of samples are not ours.</p>",
+        f"temperatures and numbers of samples are not ours.{absent}</p>",
         draw_ranges(_published_ranges(scores), "HumanEval pass@1 beside published models"),
         html_table(PUBLISHED_HEAD, published_rows(scores)),
         f'<p class="soft">Self-check: {escape(selfcheck_text(scores))}. Isolation level '
@@ -158,9 +164,18 @@ def _published_ranges(scores: Scores) -> list[Range]:
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts."""
-    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
+    """A table of plain texts; columns without a number are flush left."""
+    kinds = [
+        "" if any(NUMBER.match(cell) for cell in column) else ' class="text"'
+        for column in (list(zip(*rows, strict=True)) or [()] * len(head))
+    ]
+    titles = "".join(
+        f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, head, strict=True)
+    )
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "</tr>"
+        for row in rows
     )
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"

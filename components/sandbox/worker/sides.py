@@ -258,8 +258,9 @@ def judge_by_test(problem: dict[str, str], stub: Stub) -> Fault:
             return stub.call(arguments, named)
 
         candidate.__name__ = candidate.__qualname__ = problem["entry_point"]
+        check = scope["check"]  # a function of MBPP has this name itself
         scope[problem["entry_point"]] = candidate  # some tests call it by name: HumanEval/33
-        scope["check"](candidate)
+        check(candidate)
     except BaseException as error:
         kind, name = classify(error)
         outcome = ("failed", name) if kind == "raised" else (kind, name)
