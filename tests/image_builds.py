@@ -97,19 +97,22 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command in an image as Pod Security `restricted` and a denied network would have it."""
     limits = [] if runtime == "runsc" else [f"--ulimit={n}={v}" for n, v in LIMITS.items()]
-    return subprocess.run(
-        [
-            *("podman", "--cgroup-manager", "cgroupfs", *runtime_flags(runtime)),
-            *("run", "--rm", "-i", "--pull", "never", "--network", "none", "--read-only"),
-            *("--cap-drop=ALL", "--security-opt", "no-new-privileges"),
-            *("--memory", memory, "--memory-swap", memory, "--pids-limit", str(pids)),
-            *("--tmpfs", "/tmp:size=512m,mode=1777", *limits, *options, name, *command),
-        ],
-        input=given,
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
+    # The monitor of a container leaves a file `oom` where it was started.
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            [
+                *("podman", "--cgroup-manager", "cgroupfs", *runtime_flags(runtime)),
+                *("run", "--rm", "-i", "--pull", "never", "--network", "none", "--read-only"),
+                *("--cap-drop=ALL", "--security-opt", "no-new-privileges"),
+                *("--memory", memory, "--memory-swap", memory, "--pids-limit", str(pids)),
+                *("--tmpfs", "/tmp:size=512m,mode=1777", *limits, *options, name, *command),
+            ],
+            input=given,
+            capture_output=True,
+            timeout=600,
+            check=False,
+            cwd=folder,
+        )
 
 
 @functools.cache

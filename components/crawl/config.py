@@ -176,7 +176,7 @@ estimate assumes."""
 
 STEP = Step(
     name="crawl",
-    version=1,
+    version=2,
     kind=DOCUMENTS,
     summary="Find source files, with the provenance of each, and shard them.",
     config=CrawlConfig,
