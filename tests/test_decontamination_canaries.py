@@ -120,14 +120,14 @@ def test_an_empty_docstring_is_a_refused_needle_and_drops_nothing(
     [
         ("", r"at least one problem, got none in .*mine\.jsonl"),
         ("\n\n", r"at least one problem, got none"),
-        ("task_id: 1\n", r"JSON object, got 'task_id: 1' in line 1 of .*mine\.jsonl"),
+        ("task_id: 1\n", r"JSON, got 'task_id: 1' in line 1 of .*mine\.jsonl"),
         ("[1, 2]\n", r"JSON object, got '\[1, 2\]' in line 1"),
         (
             '{"task_id": "a", "prompt": "p"}\n',
             r"the keys prompt, task_id in line 1 .* lacks 'entry_point'",
         ),
         ('{"question": "q"}\n', r"one of the shapes .* the keys question in line 1"),
-        ("\udcff", r"UTF-8 JSON lines, got .*mine\.jsonl"),
+        ("\udcff", r"UTF-8 JSON, got .*mine\.jsonl"),
     ],
 )
 def test_a_benchmark_that_cannot_be_read_is_one_line(
