@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from components.artifacts.errors import ConfigError
+
 SUFFIXES = {
     ".py": "Python",
     ".pyi": "Python",
@@ -57,7 +59,14 @@ def read_corpus(suffixes: Sequence[str] = tuple(SUFFIXES), max_bytes: int = 0) -
 
 
 def read_folders(roots: Sequence[Path]) -> list[SourceFile]:
-    """All source files below some folders."""
+    """All source files below some folders.
+
+    Raises:
+        ConfigError: there is none in one of them.
+    """
+    for root in roots:
+        if next(_walk_below(root, frozenset(SUFFIXES)), None) is None:
+            raise ConfigError(f"expected a folder with source files, got {str(root)!r}")
     return [file for root in roots for file in _walk_below(root, frozenset(SUFFIXES))]
 
 

@@ -331,6 +331,7 @@ def main() -> None:
         "--more", type=Path, nargs="+", help="folders of code to measure the command on, too"
     )
     arguments = parser.parse_args()
+    more = read_folders(arguments.more or [])
     files = read_corpus()
     print(f"corpus: {len(files):,} files, {megabytes(files):,.1f} MB of installed code\n")
     result = compare_signatures(files, draw(files, arguments.sample, arguments.seed))
@@ -343,8 +344,8 @@ def main() -> None:
     result |= clustering
     result |= compare_brute_force(files, arguments.pairs, arguments.seed)
     result |= measure_command(files)
-    if arguments.more:
-        result |= measure_command([*files, *read_folders(arguments.more)], "_more")
+    if more:
+        result |= measure_command([*files, *more], "_more")
     result |= {"peak_rss_mb": peak_rss_mb()}
     print_result({name: round(value, 4) for name, value in result.items()})
 

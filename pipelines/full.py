@@ -10,6 +10,10 @@ from components.stage.kubeflow import execution_arguments
 from pipelines.corpus import corpus
 from pipelines.pretraining import pretraining
 
+CORPUS = ("crawl", "clean", "dedup", "decontamination", "tokenizer", "tokens")
+PRETRAINED = ("model", "samples", "verdicts", "scores")
+"""What the two halves of the graph hand to publishing, by the names of its inputs."""
+
 
 @dsl.pipeline(
     name="codekiln",
@@ -88,16 +92,8 @@ def full(
     )
     # Step 11: the model folder with its cards, and the report.
     published = publishing(
-        crawl=data.outputs["crawl"],
-        clean=data.outputs["clean"],
-        dedup=data.outputs["dedup"],
-        decontamination=data.outputs["decontamination"],
-        tokenizer=data.outputs["tokenizer"],
-        tokens=data.outputs["tokens"],
-        model=trained.outputs["model"],
-        samples=trained.outputs["samples"],
-        verdicts=trained.outputs["verdicts"],
-        scores=trained.outputs["scores"],
+        **{name: data.outputs[name] for name in CORPUS},
+        **{name: trained.outputs[name] for name in PRETRAINED},
         config=publishing_config,
         **where,
     )

@@ -103,13 +103,11 @@ def canonical_lines(table: pa.Table) -> str:
 
 def _spelled(column: pa.ChunkedArray) -> list[str]:
     """The canonical JSON of each value, made once for each different one."""
-    known: dict[Any, str] = {}
-    if not pa.types.is_list(column.type):
-        for value in (values := column.to_pylist()):
-            if value not in known:
-                known[value] = canonical_json(value)
-        return [known[value] for value in values]
-    return ["[]" if value == [] else canonical_json(value) for value in column.to_pylist()]
+    values = column.to_pylist()
+    if pa.types.is_list(column.type):
+        return ["[]" if value == [] else canonical_json(value) for value in values]
+    known = {value: canonical_json(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def draft_documents(table: pa.Table) -> Draft:
