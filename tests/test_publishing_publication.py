@@ -11,7 +11,6 @@ import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +30,7 @@ from components.artifacts.tokens import draft_tokens
 from components.publishing import run as publishing_run
 from components.publishing.model_card import SNIPPET
 from components.stage.execution import Outcome
+from tests.page_elements import Elements
 
 HOSTILE = "<script>alert('x')</script>"
 Inputs = dict[str, Artifact]
@@ -279,22 +279,6 @@ def page(outcome: Outcome) -> str:
 def front_matter(outcome: Outcome) -> dict[str, Any]:
     value: dict[str, Any] = yaml.safe_load(card(outcome).split("---\n")[1])
     return value
-
-
-class Elements(HTMLParser):
-    """The elements, attributes and text of a page as a browser sees them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data} "
 
 
 def test_the_model_is_copied_byte_for_byte(make_step, inputs):
