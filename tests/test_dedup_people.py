@@ -2,7 +2,6 @@
 
 import random
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from components.artifacts.errors import ConfigError
 from components.dedup.config import DedupConfig
 from components.dedup.query import Corpus
 from pipelines.cli import main
+from tests.page_elements import Elements
 
 
 def program(seed: int, lines: int = 60) -> list[str]:
@@ -32,31 +32,16 @@ def near(document: Any, documents_of: Any) -> Any:
     return documents_of(rows[:4], rows[4:])
 
 
-class Collector(HTMLParser):
-    """Tags and text of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_page_shows_real_pairs_side_by_side_and_runs_nothing_of_theirs(
     make_step: Any, near: Any
 ):
     outcome = make_step("dedup", {"documents": near})
     page = outcome.artifact.storage.read("page.html").decode()
-    seen = Collector()
-    seen.feed(page)
-    assert "script" not in seen.tags
-    assert "b" not in seen.tags
-    assert seen.tags.count("table") == 3
+    seen = Elements(page)
+    tags = [tag for tag, _ in seen.found]
+    assert "script" not in tags
+    assert "b" not in tags
+    assert tags.count("table") == 3
     assert "changed = '<script>alert(1)</script><U+202E>'" in seen.text
     assert "a/<b>kept</b>: 0/a.py" in seen.text
     assert "equal lines" in seen.text
