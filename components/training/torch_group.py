@@ -22,6 +22,7 @@ class TorchGroup:
 
     def __init__(self, launch: Launch, device: torch.device) -> None:
         self.rank = launch.rank
+        self.local_rank = launch.local_rank
         self.size = launch.size
         if not dist.is_initialized():
             if device.type == "cuda":
