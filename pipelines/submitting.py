@@ -115,7 +115,7 @@ def _check(host: str, execution: Execution) -> None:
     if "://" not in root and not root.startswith("/"):
         raise ConfigError(
             f"expected --data-root that every pod reaches, got {root!r}: give gs://BUCKET/FOLDER, "
-            "or an absolute path that is mounted in all of them"
+            "or an absolute path and the claim that is mounted there by --data-claim"
         )
 
 

@@ -276,8 +276,9 @@ def make_artifact_of_rows(tmp_path):
 
 
 def test_verdicts_of_chunk_jobs_are_those_of_this_machine_through_every_fault(
-    stub, samples, make_step, tmp_path
+    stub, samples, make_step, tmp_path, monkeypatch
 ):
+    monkeypatch.delenv("CODEKILN_DATA_CLAIM")  # programs see no data root
     inputs = {"samples": samples}
     config = {"benchmarks": ["humaneval"]}
     expected = make_step("sandbox", inputs, **config).artifact.manifest
