@@ -31,7 +31,6 @@ PATH = re.compile(
     r"(?:/([^/]+))?(/log)?"
 )
 KINDS = {"configmaps": "ConfigMap", "pods": "Pod", "jobs": "Job", "trainjobs": "TrainJob"}
-HISTORY_END = "0"
 MAX_RESTARTS, RESTARTED = 20, (134, 143)
 REPLACED = (
     (" --prove-no-network", ""),
@@ -66,7 +65,7 @@ class Stub:
     """The same of Jobs with programs alone."""
 
     gone_watches: int = 0
-    """Watches that end with 410 Gone."""
+    """Watches that end with 410 Gone, and would again from any version before."""
 
     drop_watches: int = 0
     """Watches whose connection drops after an event."""
@@ -86,7 +85,7 @@ class Stub:
         self.changed = threading.Condition(threading.RLock())
         self.objects = {}
         self.logs = {}
-        self.version = 100
+        self.version, self.oldest = 100, 0
         self.processes = {}
         self.stalled = {}
         self.chance = random.Random(0)
@@ -287,8 +286,7 @@ class Stub:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             process = self.start(template["spec"], Path(folder), name, index, pod)
             work = "train" if kind == "TrainJob" else "chunk" if index is None else "map"
-            lost = self.take(f"lose_{work}_pods") or self.take("lose_pods")
-            killed = False
+            lost, killed = self.take(f"lose_{work}_pods") or self.take("lose_pods"), False
             if work == "train" and not lost and self.take("stall_train_pods"):
                 process.send_signal(signal.SIGSTOP)
                 with self.changed:
@@ -448,8 +446,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         sent = int(query["resourceVersion"])
         if self.state.take("gone_watches"):
-            gone = {"type": "ERROR", "object": status(410, "too old resource version")}
-            return self.send_line(gone)
+            with self.state.changed:
+                self.state.oldest = self.state.version = self.state.version + 1
+        if sent < self.state.oldest:
+            return self.send_line({"type": "ERROR", "object": status(410, "too old a version")})
         drop = self.state.take("drop_watches")
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

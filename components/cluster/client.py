@@ -287,6 +287,8 @@ class EventStream:
                     status = event["object"]
                     raise _error(int(status.get("code", 0)), status, "watch")
                 yield event["type"], event["object"]
+        except ClusterError:  # a ValueError too
+            raise
         except (urllib3.exceptions.HTTPError, ValueError, OSError):
             return  # torn, or closed: the watcher goes on from the last version
         finally:
