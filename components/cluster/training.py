@@ -57,7 +57,7 @@ class TrainJobLauncher:
             self._run(job, references[1], step)
         held = self._client.read(references[0])
         if held is not None:
-            remove_and_wait(self._client, _typed(held, "TrainJob"))
+            remove_and_wait(self._client, held)
         self._client.remove(references[1])
 
     def _is_made(self, reference: Reference, step: SharedStep) -> bool:
@@ -67,7 +67,7 @@ class TrainJobLauncher:
         if step.storage.exists(MANIFEST_NAME):  # looked at after the TrainJob: its last act
             return True
         if held is not None and ended:
-            remove_and_wait(self._client, _typed(held, "TrainJob"))
+            remove_and_wait(self._client, held)
         return False
 
     def _run(self, job: Manifest, configured: Reference, step: SharedStep) -> None:
@@ -113,8 +113,3 @@ class TrainJobLauncher:
             threads=self._execution.threads,
             fsdp=int(fsdp),
         )
-
-
-def _typed(held: Manifest, kind: str) -> Manifest:
-    """An object as one of its own manifests, with its kind."""
-    return {**held, "kind": kind}
