@@ -31,7 +31,6 @@ PATH = re.compile(
     r"(?:/([^/]+))?(/log)?"
 )
 KINDS = {"configmaps": "ConfigMap", "pods": "Pod", "jobs": "Job", "trainjobs": "TrainJob"}
-HISTORY_END = "0"
 MAX_RESTARTS, RESTARTED = 20, (134, 143)
 REPLACED = (
     (" --prove-no-network", ""),
@@ -45,11 +44,16 @@ class Stub:
     """The server's state, and the faults that it is asked for: each number is counted down."""
 
     folder: Path
-    lose_train_pods: int = 0
-    """As `lose_pods`, of TrainJobs alone: their runtime starts them again."""
-
     lose_pods: int = 0
     """Pods whose node goes: killed while they work, and gone with their logs."""
+
+    lose_map_pods: int = 0
+    lose_chunk_pods: int = 0
+    lose_train_pods: int = 0
+    """The same of the pods of one kind: of Indexed Jobs, of Jobs with programs, of TrainJobs."""
+
+    stall_train_pods: int = 0
+    """Pods of a TrainJob that stand still until somebody tries to create it again."""
 
     kill_pods: int = 0
     """Pods that the system kills for memory: counted against their budget."""
@@ -57,8 +61,11 @@ class Stub:
     tear_logs: int = 0
     """Logs that end in the middle of a line."""
 
+    tear_chunk_logs: int = 0
+    """The same of Jobs with programs alone."""
+
     gone_watches: int = 0
-    """Watches that end with 410 Gone."""
+    """Watches that end with 410 Gone, and would again from any version before."""
 
     drop_watches: int = 0
     """Watches whose connection drops after an event."""
@@ -66,16 +73,21 @@ class Stub:
     refuse_requests: int = 0
     """Requests answered with 503, 429 or not at all."""
 
+    lose_answers: int = 0
+    """Jobs that are created while the answer is lost: who asks again finds the name taken."""
+
     events: list = field(default_factory=list)
     seen: Counter = field(default_factory=Counter)
-    """Requests by method and kind; `created KIND`; `pods`; `in_flight`, the most Jobs at once."""
+    """Requests by method and kind; `created KIND`; `conflict KIND`; `pods`; `in_flight`, the most
+    Jobs at once; each fault that came to pass, by its name."""
 
     def __post_init__(self):
         self.changed = threading.Condition(threading.RLock())
         self.objects = {}
         self.logs = {}
-        self.version = 100
+        self.version, self.oldest = 100, 0
         self.processes = {}
+        self.stalled = {}
         self.chance = random.Random(0)
 
     def __enter__(self):
@@ -123,6 +135,7 @@ class Stub:
         with self.changed:
             left = getattr(self, fault)
             setattr(self, fault, max(0, left - 1))
+            self.seen[fault] += left > 0
             return left > 0
 
     def store(self, kind, value, event):
@@ -146,6 +159,9 @@ class Stub:
         key = (kind, metadata["namespace"], metadata["name"])
         with self.changed:
             if key in self.objects:
+                self.seen[f"conflict {kind}"] += 1
+                if process := self.stalled.pop(key[1:], None):
+                    process.send_signal(signal.SIGCONT)
                 return None
             metadata["uid"] = f"uid-{self.version}-{metadata['name']}"
             metadata["creationTimestamp"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -269,10 +285,12 @@ class Stub:
         self.create("Pod", pod)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             process = self.start(template["spec"], Path(folder), name, index, pod)
-            fault = (
-                "lose_train_pods" if kind == "TrainJob" and self.lose_train_pods else "lose_pods"
-            )
-            lost, killed = self.take(fault), False
+            work = "train" if kind == "TrainJob" else "chunk" if index is None else "map"
+            lost, killed = self.take(f"lose_{work}_pods") or self.take("lose_pods"), False
+            if work == "train" and not lost and self.take("stall_train_pods"):
+                process.send_signal(signal.SIGSTOP)
+                with self.changed:
+                    self.stalled[owner["metadata"]["namespace"], job] = process
             if lost or (killed := self.take("kill_pods")):
                 time.sleep(self.chance.uniform(0.05, 0.5))
                 process.send_signal(signal.SIGKILL)
@@ -284,7 +302,7 @@ class Stub:
             if lost:
                 self.store("Pod", pod, "DELETED")
                 return None
-            if self.take("tear_logs"):
+            if (work == "chunk" and self.take("tear_chunk_logs")) or self.take("tear_logs"):
                 log = log[: len(log) // 2]
             self.logs[name] = log
             if ("Pod", pod["metadata"]["namespace"], name) in self.objects:
@@ -365,6 +383,8 @@ class _Handler(BaseHTTPRequestHandler):
         key = (kind, match[1], match[3])
         if self.command == "POST":
             made = self.state.create(kind, json.loads(body))
+            if made and kind == "Job" and self.state.take("lose_answers"):
+                return self.hang_up()
             return self.reply(201, made) if made else self.reply(409, status(409, "AlreadyExists"))
         if match[3] is None:
             return self.watch(kind, query) if "watch" in query else self.list(kind, query)
@@ -387,6 +407,9 @@ class _Handler(BaseHTTPRequestHandler):
         how = self.state.chance.choice((503, 429, 0))
         if how:
             return self.reply(how, status(how, "a fault of the test"))
+        return self.hang_up()
+
+    def hang_up(self):
         self.close_connection = True
         return self.connection.shutdown(2)
 
@@ -423,8 +446,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         sent = int(query["resourceVersion"])
         if self.state.take("gone_watches"):
-            gone = {"type": "ERROR", "object": status(410, "too old resource version")}
-            return self.send_line(gone)
+            with self.state.changed:
+                self.state.oldest = self.state.version = self.state.version + 1
+        if sent < self.state.oldest:
+            return self.send_line({"type": "ERROR", "object": status(410, "too old a version")})
         drop = self.state.take("drop_watches")
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

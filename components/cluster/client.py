@@ -168,13 +168,16 @@ class ClusterClient:
     def list(self, kind: str, namespace: str, **selectors: str) -> dict[str, Any]:
         """The list of objects: `items`, and the `metadata.resourceVersion` to watch from.
 
+        A server leaves the kind of each item out of its lists; here it has one, as elsewhere.
+
         Args:
             kind: of PATHS.
             namespace: where.
             selectors: labelSelector, fieldSelector.
         """
         path = PATHS[kind].format(namespace)
-        return self._json("GET", path, f"list {kind}s in {namespace}", query=selectors)
+        found = self._json("GET", path, f"list {kind}s in {namespace}", query=selectors)
+        return {**found, "items": [{**item, "kind": kind} for item in found.get("items") or ()]}
 
     def watch(
         self, kind: str, namespace: str, resource_version: str, **selectors: str
@@ -287,6 +290,8 @@ class EventStream:
                     status = event["object"]
                     raise _error(int(status.get("code", 0)), status, "watch")
                 yield event["type"], event["object"]
+        except ClusterError:  # a ValueError too
+            raise
         except (urllib3.exceptions.HTTPError, ValueError, OSError):
             return  # torn, or closed: the watcher goes on from the last version
         finally:
