@@ -5,7 +5,7 @@ BENCHMARKS ?= dedup dedup_peers clusters clean encode scale
 
 TARGETS ?= data train-cpu train-gpu train-tpu sandbox
 
-.PHONY: env spark run test check bench compile docs manifests deploy locks images sbom push clean
+.PHONY: env spark run test check bench compile docs manifests deploy locks images try-images sbom push clean
 
 env: .venv/ready
 
@@ -53,6 +53,10 @@ locks: env
 # Images: buildah or docker; what each variable means is said in images/build.sh.
 images: env
 	sh images/build.sh $(TARGETS)
+
+# What tests prove of images in containers, here of TARGETS: what cannot be proved is no skip but fails.
+try-images: env
+	CODEKILN_TRY_IMAGES="$(TARGETS)" $(PY) -m pytest -q -n 0 tests/test_images_data.py tests/test_images_sandbox.py tests/test_images_training.py
 
 sbom: env
 	sh images/sbom.sh build/sbom $(TARGETS)

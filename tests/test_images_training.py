@@ -1,0 +1,161 @@
+"""The images that train are built and train as a pod does: without network, compiler or root."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifacts.artifact import Artifact
+from tests.conftest import MakeStep
+from tests.image_bills import check_bill
+from tests.image_builds import ASKED, image, manifest_of, run, runs, shared, size_bytes, volumes
+from tests.test_training_step import SMALL, tokenizer_of, tokens_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+MAX_BYTES = {
+    "train-cpu": 1_600_000_000,
+    "train-gpu": 5_700_000_000,
+    "train-tpu": 2_100_000_000,
+}
+MEMORY = "4g"
+
+
+@pytest.fixture(scope="module", params=MAX_BYTES)
+def target(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    runs("runc", image(found))
+    return found
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Artifact]:
+    tokenizer = tokenizer_of(tmp_path / "tokenizer")
+    return {"tokens": tokens_of(tmp_path / "tokens", tokenizer), "tokenizer": tokenizer}
+
+
+def in_image(target: str, script: str, *options: str) -> str:
+    done = run(image(target), ["sh", "-c", script], memory=MEMORY, options=options)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return done.stdout.decode()
+
+
+def train_in(
+    target: str, inputs: dict[str, Artifact], out: Path, start: str, *options: str
+) -> dict[str, Any]:
+    """Train by a program that takes the step's arguments; the manifest."""
+    folders = {name: Path(artifact.storage.uri) for name, artifact in inputs.items()}
+    arguments = [f"--model.{n.replace('_', '-')} {v}" for n, v in SMALL["model"].items()]
+    arguments += [f"--{n.replace('_', '-')} {v}" for n, v in SMALL.items() if n != "model"]
+    script = (
+        f"{start} --tokens /tokens --tokenizer /tokenizer --output /out/model --data-root /out/data"
+        f" {' '.join(arguments)}"
+    )
+    in_image(target, script, *volumes(**folders, out=shared(out)), *options)
+    return manifest_of(out / "model")
+
+
+def test_an_image_trains_to_the_digest_of_outside(
+    target: str, inputs: dict[str, Artifact], make_step: MakeStep, tmp_path: Path
+) -> None:
+    """The same wheels give the same bits; torch's build with CUDA has kernels of its own."""
+    config, start, options = (
+        dict(SMALL),
+        "codekiln training --threads 1",
+        ["--env=OMP_NUM_THREADS=1"],
+    )
+    if target == "train-tpu":
+        config["backend"] = "jax"
+        start += " --backend jax"
+        options = ["--env=JAX_PLATFORMS=cpu"]
+    expected = make_step("training", inputs, **config).artifact.manifest
+    found = train_in(target, inputs, tmp_path / "out", start, *options)
+    assert found["key"] == expected.key
+    assert found["measures"]["bits_per_byte"] < 0.9 * found["measures"]["bits_per_byte_untrained"]
+    if target == "train-cpu":
+        assert found["digest"] == expected.digest
+    bits = pytest.approx(expected.measures["bits_per_byte"], rel=1e-4)
+    assert found["measures"]["bits_per_byte"] == bits
+
+
+def test_an_image_is_unprivileged_and_holds_no_compiler(
+    target: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    script = (
+        "id -u; touch /x 2>/dev/null || echo refused; codekiln --help | head -n 1;"
+        "for name in gcc g++ clang c++ pip pip3; do command -v $name || true; done;"
+        "find / -xdev \\( -name cc1 -o -name cc1plus -o -perm /6000 -type f \\) 2>/dev/null || true"
+    )
+    uid, refused, help_line, *left = in_image(target, script).splitlines()
+    assert (uid, refused, left) == ("65532", "refused", [])
+    assert help_line.startswith("codekiln: ")
+    size = size_bytes(image(target))
+    record_testsuite_property(f"bytes of the image {target}", size)
+    assert size < MAX_BYTES[target]
+
+
+@pytest.mark.parametrize("target", ["train-cpu", "train-gpu"], indirect=True)
+def test_torchrun_starts_two_processes(
+    target: str, inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    """The command of the runtimes in k8s/runtimes, on one machine."""
+    if target == "train-cpu" and not ASKED:
+        pytest.skip("train-cpu's torchrun is proved by `make try-images`")
+    start = "torchrun --standalone --nproc-per-node 2 --no-python codekiln training"
+    found = train_in(target, inputs, tmp_path / "out", start, "--env=OMP_NUM_THREADS=1")
+    measures = found["measures"]
+    assert measures["bits_per_byte"] < 0.9 * measures["bits_per_byte_untrained"]
+
+
+@pytest.mark.parametrize("target", ["train-gpu"], indirect=True)
+def test_the_gpu_image_has_cuda_and_what_triton_compiles_when_it_meets_a_gpu(target: str) -> None:
+    """No GPU is here: a library in the driver's place is loaded and never called."""
+    script = (
+        "import glob, json, os, shutil, sys, torch\n"
+        "os.mkdir('/tmp/driver')\n"
+        "shutil.copy(glob.glob('/lib/*/libutil.so.1')[0], '/tmp/driver/libcuda.so.1')\n"
+        "os.execve(sys.executable, [sys.executable, '-c', '''\n"
+        "import ctypes, json, os, sys, torch\n"
+        "sys.setdlopenflags(os.RTLD_LAZY)\n"
+        "from triton.backends.nvidia.driver import CudaUtils\n"
+        "from triton.runtime import build\n"
+        "made = bool(CudaUtils().launch)\n"
+        'try: build.compile_module_from_src("int x;", "x"); other = "compiled"\n'
+        "except Exception as error: other = type(error).__name__\n"
+        "print(json.dumps([torch.version.cuda, torch.backends.cudnn.version(), made, other]))\n"
+        "'''], {**os.environ, 'LD_LIBRARY_PATH': '/tmp/driver'})\n"
+    )
+    done = run(image(target), ["python", "-c", script], memory=MEMORY)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    cuda, cudnn, made, other = json.loads(done.stdout)
+    assert (cuda.split(".")[0], made, other) == ("13", True, "CalledProcessError")
+    assert cudnn > 90000
+    assert "there is no compiler in the image" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("target", ["train-gpu"], indirect=True)
+def test_the_gpu_image_finds_a_driver_that_the_device_plugin_mounts(
+    target: str, tmp_path: Path
+) -> None:
+    """GKE mounts it at /usr/local/nvidia; torch and Triton find it by the loader's path."""
+    folder = tmp_path / "nvidia"
+    (folder / "lib64").mkdir(parents=True)
+    out = shared(tmp_path / "out")
+    in_image(target, "cp /lib/*/libutil.so.1 /out/libcuda.so.1", *volumes(out=out))
+    (out / "libcuda.so.1").rename(folder / "lib64" / "libcuda.so.1")
+    script = "python -c \"import ctypes; ctypes.CDLL('libcuda.so.1')\" && echo found"
+    assert in_image(target, script, "--volume", f"{folder}:/usr/local/nvidia:ro") == "found\n"
+
+
+@pytest.mark.parametrize("target", ["train-tpu"], indirect=True)
+def test_the_tpu_image_has_jax_and_the_library_of_tpus(target: str) -> None:
+    script = "import jax, libtpu, os; print(os.path.getsize(libtpu.get_library_path()))"
+    assert int(in_image(target, f'JAX_PLATFORMS=cpu python -c "{script}"')) > 10**8
+
+
+def test_the_bill_of_materials_names_what_the_lock_names(target: str, tmp_path: Path) -> None:
+    if not ASKED:
+        pytest.skip("bills of large images take long: `make try-images` proves them")
+    check_bill(target, image(target), tmp_path)
