@@ -11,7 +11,7 @@ env: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
 	python3 -m venv .venv
-	$(PY) -m pip install -q -c constraints.txt torch==2.13.0
+	$(PY) -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0
 	$(PY) -m pip install -q -c constraints.txt -e '.[dev]'
 	touch .venv/ready
 

@@ -10,7 +10,7 @@ import pytest
 from components.artifacts.artifact import Artifact
 from tests.conftest import MakeStep
 from tests.image_bills import check_bill
-from tests.image_builds import ASKED, image, manifest_of, run, runs, shared, size_bytes, volumes
+from tests.image_builds import image, manifest_of, run, runs, shared, size_bytes, volumes
 from tests.test_training_step import SMALL, tokenizer_of, tokens_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -101,8 +101,6 @@ def test_torchrun_starts_two_processes(
     target: str, inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:
     """The command of the runtimes in k8s/runtimes, on one machine."""
-    if target == "train-cpu" and not ASKED:
-        pytest.skip("train-cpu's torchrun is proved by `make try-images`")
     start = "torchrun --standalone --nproc-per-node 2 --no-python codekiln training"
     found = train_in(target, inputs, tmp_path / "out", start, "--env=OMP_NUM_THREADS=1")
     measures = found["measures"]
@@ -156,6 +154,4 @@ def test_the_tpu_image_has_jax_and_the_library_of_tpus(target: str) -> None:
 
 
 def test_the_bill_of_materials_names_what_the_lock_names(target: str, tmp_path: Path) -> None:
-    if not ASKED:
-        pytest.skip("bills of large images take long: `make try-images` proves them")
     check_bill(target, image(target), tmp_path)
