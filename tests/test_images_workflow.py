@@ -68,9 +68,9 @@ def test_an_audit_finds_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        (r"permissions: \{\}", "permissions: write-all"),
+        (r"permissions:\n +contents: read\n( +strategy)", "permissions: write-all\n    strategy"),
         (r"checkout@\w+", "checkout@v6"),
-        (r"persist-credentials: false", "persist-credentials: true"),
+        (r"persist-credentials: false", "fetch-depth: 1"),
         (r'make push TARGETS="\$TARGET"', "make push TARGETS=${{ github.head_ref }}"),
     ],
     ids=["permissions", "unpinned", "credentials", "injection"],
