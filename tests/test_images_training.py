@@ -96,6 +96,20 @@ def test_an_image_is_unprivileged_and_holds_no_compiler(
     assert size < MAX_BYTES[target]
 
 
+@pytest.mark.parametrize("target", ["train-cpu"], indirect=True)
+def test_the_processors_image_says_that_it_compiles_nothing(
+    target: str, inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    folders = {name: Path(artifact.storage.uri) for name, artifact in inputs.items()}
+    command = "codekiln training --tokens /tokens --tokenizer /tokenizer --output /out/model"
+    script = (
+        f"{command} --data-root /out/data --max-steps 1 --compile-model true 2>&1 || echo failed"
+    )
+    said = in_image(target, script, *volumes(**folders, out=shared(tmp_path / "out")))
+    assert "expected a C++ compiler for compile_model on a processor" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("target", ["train-cpu", "train-gpu"], indirect=True)
 def test_torchrun_starts_two_processes(
     target: str, inputs: dict[str, Artifact], tmp_path: Path
