@@ -63,9 +63,9 @@ def training_device(launch: Launch) -> torch.device:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
         if torch.version.cuda and GPU_DEVICE.exists() and not hidden:
             raise ConfigError(
-                f"expected torch to find the GPU of this machine ({GPU_DEVICE}), got none: see that "
-                f"its driver serves CUDA {torch.version.cuda} and that LD_LIBRARY_PATH names its "
-                "folder; with CUDA_VISIBLE_DEVICES empty the processor trains"
+                f"expected torch to find the GPU of this machine ({GPU_DEVICE}), got none: see "
+                f"that its driver serves CUDA {torch.version.cuda} and that LD_LIBRARY_PATH names "
+                "its folder; with CUDA_VISIBLE_DEVICES empty the processor trains"
             )
         return torch.device("cpu")
     # cuBLAS gives equal sums in every run only with workspaces of a fixed size.
