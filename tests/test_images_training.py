@@ -42,18 +42,22 @@ def in_image(target: str, script: str, *options: str) -> str:
     return done.stdout.decode()
 
 
+def training(inputs: dict[str, Artifact], out: Path, start: str) -> tuple[str, list[str]]:
+    """A script that trains, by a program that takes the step's arguments, and its volumes."""
+    folders = {name: Path(artifact.storage.uri) for name, artifact in inputs.items()}
+    settings = {f"model.{name}": value for name, value in SMALL["model"].items()}
+    settings |= {name: value for name, value in SMALL.items() if name != "model"}
+    arguments = " ".join(f"--{n.replace('_', '-')} {v}" for n, v in settings.items())
+    places = "--tokens /tokens --tokenizer /tokenizer --output /out/model --data-root /out/data"
+    return f"{start} {places} {arguments}", volumes(**folders, out=shared(out))
+
+
 def train_in(
     target: str, inputs: dict[str, Artifact], out: Path, start: str, *options: str
 ) -> dict[str, Any]:
-    """Train by a program that takes the step's arguments; the manifest."""
-    folders = {name: Path(artifact.storage.uri) for name, artifact in inputs.items()}
-    arguments = [f"--model.{n.replace('_', '-')} {v}" for n, v in SMALL["model"].items()]
-    arguments += [f"--{n.replace('_', '-')} {v}" for n, v in SMALL.items() if n != "model"]
-    script = (
-        f"{start} --tokens /tokens --tokenizer /tokenizer --output /out/model --data-root /out/data"
-        f" {' '.join(arguments)}"
-    )
-    in_image(target, script, *volumes(**folders, out=shared(out)), *options)
+    """The manifest of a training in an image."""
+    script, mounts = training(inputs, out, start)
+    in_image(target, script, *mounts, *options)
     return manifest_of(out / "model")
 
 
@@ -100,12 +104,9 @@ def test_an_image_is_unprivileged_and_holds_no_compiler(
 def test_the_processors_image_says_that_it_compiles_nothing(
     target: str, inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    folders = {name: Path(artifact.storage.uri) for name, artifact in inputs.items()}
-    command = "codekiln training --tokens /tokens --tokenizer /tokenizer --output /out/model"
-    script = (
-        f"{command} --data-root /out/data --max-steps 1 --compile-model true 2>&1 || echo failed"
-    )
-    said = in_image(target, script, *volumes(**folders, out=shared(tmp_path / "out")))
+    start = "codekiln training --compile-model true"
+    script, mounts = training(inputs, tmp_path / "out", start)
+    said = in_image(target, f"{script} 2>&1 || true", *mounts)
     assert "expected a C++ compiler for compile_model on a processor" in said
     assert "Traceback" not in said
 
