@@ -39,6 +39,9 @@ CUSTOM_KINDS = {
     "ClusterQueue": ("kueue.x-k8s.io", "v1beta2", "clusterqueues", "Cluster"),
     "LocalQueue": ("kueue.x-k8s.io", "v1beta2", "localqueues", "Namespaced"),
     "ResourceFlavor": ("kueue.x-k8s.io", "v1beta2", "resourceflavors", "Cluster"),
+    "Topology": ("kueue.x-k8s.io", "v1beta2", "topologies", "Cluster"),
+    "SandboxTemplate": ("extensions.agents.x-k8s.io", "v1beta1", "sandboxtemplates", "Namespaced"),
+    "SandboxWarmPool": ("extensions.agents.x-k8s.io", "v1beta1", "sandboxwarmpools", "Namespaced"),
 }
 """Group, version, name in paths and scope of kinds that controllers of others bring."""
 
