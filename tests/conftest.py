@@ -164,6 +164,33 @@ def double_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         assert not double.violations, "\n".join(double.violations)
 
 
+@pytest.fixture(params=["stub", "real"])
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """A Kubernetes API server: the stub, then the one that KUBECONFIG names (or a skip)."""
+    from tests.kubernetes_server import REAL, real_server, stub_server
+
+    if request.param == "stub":
+        with stub_server(tmp_path, monkeypatch.setenv) as running:
+            yield running
+        return
+    if not REAL:
+        pytest.skip("KUBECONFIG names no API server")
+    request.getfixturevalue("trainer")
+    with real_server(monkeypatch.setenv) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def trainer() -> Iterator[None]:
+    """The kind TrainJob on the real server, as Kubeflow Trainer would bring it."""
+    from tests.kubernetes_server import custom_kinds
+
+    with custom_kinds("TrainJob"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """XLA without optimisation and with a cache on the disk: compiling small models takes longer

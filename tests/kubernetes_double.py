@@ -18,19 +18,16 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+
+from tests.kubernetes_answers import Handler
 
 ROOT = Path(__file__).resolve().parents[1]
-PATH = re.compile(
-    r"/(?:api|apis)/(?:[^/]+/)?(?:v1|v1alpha1|v1alpha2)/namespaces/([^/]+)/([a-z]+)"
-    r"(?:/([^/]+))?(/log)?"
-)
-KINDS = {"configmaps": "ConfigMap", "pods": "Pod", "jobs": "Job", "trainjobs": "TrainJob"}
 MAX_RESTARTS, RESTARTED = 20, (134, 143)
 REPLACED = (
     (" --prove-no-network", ""),
@@ -65,7 +62,8 @@ class Stub:
     """The same of Jobs with programs alone."""
 
     gone_watches: int = 0
-    """Watches that end with 410 Gone, and would again from any version before."""
+    """Watches before which history is dropped: they, and further ones of the same version, end with
+    410 Gone until their watcher lists anew."""
 
     drop_watches: int = 0
     """Watches whose connection drops after an event."""
@@ -76,6 +74,12 @@ class Stub:
     lose_answers: int = 0
     """Jobs that are created while the answer is lost: who asks again finds the name taken."""
 
+    silent_pods: set = field(default_factory=set)
+    """Pods whose node does not answer."""
+
+    collect_s: float = 0.0
+    """What the garbage collector takes; 0 for nothing: what is deleted is gone with the answer."""
+
     events: list = field(default_factory=list)
     seen: Counter = field(default_factory=Counter)
     """Requests by method and kind; `created KIND`; `conflict KIND`; `pods`; `in_flight`, the most
@@ -84,8 +88,9 @@ class Stub:
     def __post_init__(self):
         self.changed = threading.Condition(threading.RLock())
         self.objects = {}
+        self.shown = {}  # as watchers saw them last
         self.logs = {}
-        self.version, self.oldest = 100, 0
+        self.version = self.oldest = 100
         self.processes = {}
         self.stalled = {}
         self.chance = random.Random(0)
@@ -93,12 +98,12 @@ class Stub:
     def __enter__(self):
         stub = self
 
-        class Handler(_Handler):
+        class OwnHandler(Handler):
             state = stub
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), OwnHandler)
         self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
         self.kubeconfig = self.folder / "kubeconfig"
         self.kubeconfig.write_text(
             json.dumps(
@@ -138,16 +143,25 @@ class Stub:
             self.seen[fault] += left > 0
             return left > 0
 
+    def forget(self):
+        """Drop history: no version that anybody knows can be watched from."""
+        with self.changed:
+            self.version += 1
+            self.oldest = self.version
+
     def store(self, kind, value, event):
         with self.changed:
             self.version += 1
             value["metadata"]["resourceVersion"] = str(self.version)
             key = (kind, value["metadata"]["namespace"], value["metadata"]["name"])
+            before = self.shown.pop(key, None)
             if event == "DELETED":
                 self.objects.pop(key, None)
             else:
                 self.objects[key] = value
-            self.events.append((self.version, kind, event, json.loads(json.dumps(value))))
+                self.shown[key] = json.loads(json.dumps(value))
+            shown = json.loads(json.dumps(value))
+            self.events.append((self.version, kind, event, shown, before))
             running = sum(
                 1 for (one, *_), held in self.objects.items() if one == "Job" and not ended(held)
             )
@@ -163,25 +177,52 @@ class Stub:
                 if process := self.stalled.pop(key[1:], None):
                     process.send_signal(signal.SIGCONT)
                 return None
-            metadata["uid"] = f"uid-{self.version}-{metadata['name']}"
-            metadata["creationTimestamp"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            value.setdefault("status", {})
+            metadata["uid"] = str(uuid.uuid4())
+            metadata["creationTimestamp"] = now_text()
+            if kind != "ConfigMap":
+                value.setdefault("status", {})
             self.store(kind, value, "ADDED")
             self.seen[f"created {kind}"] += 1
         if kind in ("Job", "TrainJob"):
             threading.Thread(target=self.run_object, args=(kind, value), daemon=True).start()
         return value
 
-    def delete(self, key):
+    def delete(self, key, foreground=True):
+        """Delete an object and its pods; the object as it is while they go, None where it is gone.
+
+        In the foreground it stays, marked, until its pods are gone (`collect_s`).
+        """
         with self.changed:
             value = self.objects.get(key)
             if value is None:
-                return False
-            self.store(key[0], value, "DELETED")
+                return None
+            if not foreground:
+                self.collect(key, value["metadata"]["uid"])
+                return None
+            if "deletionTimestamp" not in value["metadata"]:
+                mark = {
+                    "deletionTimestamp": now_text(),
+                    "deletionGracePeriodSeconds": 0,
+                    "finalizers": ["foregroundDeletion"],
+                }
+                value = {**value, "metadata": {**value["metadata"], **mark}}
+                self.store(key[0], value, "MODIFIED")
+                if self.collect_s:
+                    threading.Timer(self.collect_s, self.collect, (key, uid_of(value))).start()
+                else:
+                    self.collect(key, uid_of(value))
+            return value
+
+    def collect(self, key, uid):
+        """What the garbage collector does: the pods, then their owner."""
+        with self.changed:
+            value = self.objects.get(key)
+            if value is None or uid_of(value) != uid:
+                return
             pods = [
                 held
                 for (kind, *_), held in self.objects.items()
-                if kind == "Pod" and held["metadata"].get("owner") == value["metadata"]["uid"]
+                if kind == "Pod" and owner_of(held) == uid
             ]
             for pod in pods:
                 name = pod["metadata"]["name"]
@@ -189,7 +230,7 @@ class Stub:
                     process.kill()
                 self.store("Pod", pod, "DELETED")
                 self.logs.pop(name, None)
-        return True
+            self.store(key[0], {**value, "metadata": {**value["metadata"]}}, "DELETED")
 
     def alive(self, kind, value):
         held = self.objects.get((kind, value["metadata"]["namespace"], value["metadata"]["name"]))
@@ -274,11 +315,15 @@ class Stub:
             self.seen["pods"] += 1
             name = f"{job}-{self.seen['pods']}"
         pod = {
+            "kind": "Pod",
+            "apiVersion": "v1",
             "metadata": {
                 "name": name,
                 "namespace": owner["metadata"]["namespace"],
                 "labels": {**template["metadata"].get("labels", {}), label: job},
-                "owner": owner["metadata"]["uid"],
+                "ownerReferences": [
+                    {"kind": kind, "name": job, "uid": owner["metadata"]["uid"], "controller": True}
+                ],
             },
             "status": {"phase": "Running"},
         }
@@ -355,146 +400,17 @@ def translate(text, paths):
     return text
 
 
+def now_text():
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def uid_of(value):
+    return value["metadata"]["uid"]
+
+
+def owner_of(value):
+    return value["metadata"].get("ownerReferences", [{}])[0].get("uid")
+
+
 def ended(value):
     return bool(value.get("status", {}).get("conditions"))
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    state: Stub
-
-    def log_message(self, *_):
-        pass
-
-    def handle_all(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        match = PATH.fullmatch(parts.path)
-        if match is None or match[2] not in KINDS:
-            return self.reply(404, status(404, "the server could not find the resource"))
-        kind = KINDS[match[2]]
-        self.state.seen[f"{self.command} {kind}"] += 1
-        if self.headers.get("Authorization") != "Bearer secret-of-the-stub":
-            return self.reply(401, status(401, "Unauthorized"))
-        if self.state.take("refuse_requests"):
-            return self.fail()
-        key = (kind, match[1], match[3])
-        if self.command == "POST":
-            made = self.state.create(kind, json.loads(body))
-            if made and kind == "Job" and self.state.take("lose_answers"):
-                return self.hang_up()
-            return self.reply(201, made) if made else self.reply(409, status(409, "AlreadyExists"))
-        if match[3] is None:
-            return self.watch(kind, query) if "watch" in query else self.list(kind, query)
-        if match[4]:
-            return self.log(match[3], query)
-        held = self.state.objects.get(key)
-        if held is None:
-            return self.reply(404, status(404, "NotFound"))
-        if self.command == "DELETE":
-            return self.delete(key, held, json.loads(body or b"{}"))
-        if self.command == "PATCH":
-            merged = merge(held, json.loads(body))
-            self.state.store(kind, merged, "MODIFIED")
-            return self.reply(200, merged)
-        return self.reply(200, held)
-
-    do_GET = do_POST = do_DELETE = do_PATCH = handle_all  # noqa: N815
-
-    def fail(self):
-        how = self.state.chance.choice((503, 429, 0))
-        if how:
-            return self.reply(how, status(how, "a fault of the test"))
-        return self.hang_up()
-
-    def hang_up(self):
-        self.close_connection = True
-        return self.connection.shutdown(2)
-
-    def delete(self, key, held, options):
-        uid = options.get("preconditions", {}).get("uid")
-        if uid and uid != held["metadata"]["uid"]:
-            return self.reply(409, status(409, "the UID in the precondition does not match"))
-        self.state.delete(key)
-        return self.reply(200, status(200, "Success"))
-
-    def log(self, name, query):
-        data = self.state.logs.get(name)
-        if data is None:
-            return self.reply(404, status(404, "NotFound"))
-        if "tailLines" in query:
-            data = b"".join(data.splitlines(keepends=True)[-int(query["tailLines"]) :])
-        return self.reply(200, data[: int(query.get("limitBytes", len(data)))])
-
-    def list(self, kind, query):
-        with self.state.changed:
-            items = [
-                {name: part for name, part in held.items() if name not in ("kind", "apiVersion")}
-                for (one, *_), held in self.state.objects.items()
-                if one == kind and selected(held, query)
-            ]
-            version = str(self.state.version)
-        return self.reply(200, {"metadata": {"resourceVersion": version}, "items": items})
-
-    def watch(self, kind, query):
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.close_connection = True
-        sent = int(query["resourceVersion"])
-        if self.state.take("gone_watches"):
-            with self.state.changed:
-                self.state.oldest = self.state.version = self.state.version + 1
-        if sent < self.state.oldest:
-            return self.send_line({"type": "ERROR", "object": status(410, "too old a version")})
-        drop = self.state.take("drop_watches")
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with self.state.changed:
-                fresh = [event for event in self.state.events if event[0] > sent]
-                if not fresh:
-                    self.state.changed.wait(0.5)
-            for version, one, event, value in fresh:
-                sent = version
-                if one == kind and selected(value, query):
-                    line = {"type": event, "object": value}
-                    if drop:
-                        text = json.dumps(line).encode()
-                        self.wfile.write(text[: len(text) // 2])
-                        return self.connection.shutdown(2)
-                    self.send_line(line)
-        return None
-
-    def send_line(self, value):
-        self.wfile.write(json.dumps(value).encode() + b"\n")
-        self.wfile.flush()
-
-    def reply(self, code, value):
-        data = value if isinstance(value, bytes) else json.dumps(value).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
-def selected(value, query):
-    labels = value["metadata"].get("labels", {})
-    wanted = dict(part.split("=") for part in query.get("labelSelector", "").split(",") if part)
-    named = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    return labels.items() >= wanted.items() and named in ("", value["metadata"]["name"])
-
-
-def merge(held, patch):
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(held) if isinstance(held, dict) else {}
-    for name, value in patch.items():
-        result[name] = merge(result.get(name), value)
-    return result
-
-
-def status(code, message):
-    return {"kind": "Status", "code": code, "message": message}

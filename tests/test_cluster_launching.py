@@ -2,25 +2,24 @@
 real API server where KUBECONFIG names one."""
 
 import json
-import os
 import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 
 from components.artifacts.errors import ClusterError, ConfigError, StepFailedError
 from components.cluster import client as client_module
 from components.cluster import launching, watching
-from components.cluster.client import ClusterClient, ConflictError, Reference
+from components.cluster.client import PATHS, ClusterClient, ConflictError, Reference
 from components.cluster.launching import HEARTBEAT, launch, run_to_end, state_of
 from components.cluster.place import read_selector, read_tolerations
 from components.cluster.reaping import find_silent
 from components.cluster.watching import Watch
 from tests.kubernetes_double import Stub
-
-REAL = os.environ.get("KUBECONFIG", "")
+from tests.kubernetes_server import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -38,14 +37,10 @@ def stub(tmp_path, monkeypatch):
         yield running
 
 
-@pytest.fixture(params=["stub", "real"])
-def client(request):
+@pytest.fixture
+def client(server):
     """A client of the stub, then of the server that KUBECONFIG names."""
-    if request.param == "stub":
-        request.getfixturevalue("stub")
-    elif not REAL:
-        pytest.skip("KUBECONFIG names no API server")
-    return ClusterClient.connect()
+    return server.client
 
 
 def a_job(client, command, name="", **spec):
@@ -130,13 +125,6 @@ def test_why_an_object_failed_is_said_however_it_was_seen(stub):
     assert "its last line: why" in said
 
 
-def wait_for(condition, limit_s=20):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_watch_goes_on_after_410_and_dropped_connections(stub):
     client = ClusterClient.connect()
     stub.gone_watches, stub.drop_watches, stub.refuse_requests = 3, 3, 4
@@ -149,8 +137,8 @@ def test_a_watch_goes_on_after_410_and_dropped_connections(stub):
     assert (stub.gone_watches, stub.drop_watches, stub.refuse_requests) == (0, 0, 0)
 
 
-def a_config_map(number):
-    metadata = {"name": f"map-{number}", "namespace": "kiln"}
+def a_config_map(number, namespace="kiln"):
+    metadata = {"name": f"map-{number}", "namespace": namespace}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": {}}
 
 
@@ -166,86 +154,161 @@ def test_a_failed_object_is_replaced_and_then_succeeds(stub, tmp_path):
     assert stub.seen["pods"] == 2
 
 
-def test_an_object_that_somebody_removes_is_one_line(stub):
-    client = ClusterClient.connect()
-    manifest = a_job(client, ["sleep", "60"], name="key")
-    threading.Timer(0.3, lambda: client.remove(Reference.of(manifest))).start()
-    with pytest.raises(StepFailedError, match="somebody removed it: run again"):
-        run_to_end(client, manifest)
+def test_an_object_that_failed_is_replaced_and_one_that_succeeded_is_adopted(server):
+    manifest = a_job(server.client, ["sleep", "60"])
+    reference = Reference.of(manifest)
+    first = launch(server.client, manifest)
+    server.end(reference, "Failed", "DeadlineExceeded")
+    assert state_of(server.client.read(reference)) == "failed"
+    second = launch(server.client, manifest)
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert state_of(second) == "running"
+    server.end(reference, "Complete")
+    assert state_of(run_to_end(server.client, manifest)) == "succeeded"
+    assert server.client.read(reference)["metadata"]["uid"] == second["metadata"]["uid"]
 
 
-def test_the_heartbeat_is_refreshed_while_an_object_runs(stub, monkeypatch):
-    monkeypatch.setattr(launching, "HEARTBEAT_S", 0.05)
-    client = ClusterClient.connect()
-    run_to_end(client, a_job(client, ["sleep", "0.5"], name="key"))
-    assert stub.seen["PATCH Job"] >= 3
+def follow(client, manifest, beside=()):
+    """Run to the end beside the test: what came out, or what was raised."""
+    ended = []
+
+    def run():
+        try:
+            ended.append(run_to_end(client, manifest, beside))
+        except (StepFailedError, ClusterError) as error:
+            ended.append(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    wait_for(lambda: client.read(Reference.of(manifest)))
+    return ended
 
 
-def test_the_reaper_finds_what_had_no_heartbeat_and_nothing_else(stub):
-    client = ClusterClient.connect()
+@pytest.mark.parametrize("kind", ["Job", "TrainJob"])
+def test_an_object_is_followed_to_its_end(server, kind):
+    manifest = as_kind(a_job(server.client, ["sleep", "60"]), kind)
+    ended = follow(server.client, manifest)
+    server.end(Reference.of(manifest), "Complete")
+    assert state_of(wait_for(lambda: ended)[0]) == "succeeded"
+    server.client.remove(Reference.of(manifest))
+    wait_for(lambda: server.client.read(Reference.of(manifest)) is None)
+
+
+def as_kind(job, kind):
+    if kind == "Job":
+        return job
+    trainer = {"command": job["spec"]["template"]["spec"]["containers"][0]["command"]}
+    spec = {"activeDeadlineSeconds": 600, "trainer": trainer}
+    return {**job, "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": kind, "spec": spec}
+
+
+def test_an_object_that_failed_before_it_was_watched_says_why(server, monkeypatch):
+    """Lists leave the kind of their items out."""
+    manifest = a_job(server.client, ["sleep", "60"])
+    listed = server.client.list
+
+    def list_late(*arguments, **selectors):
+        server.end(Reference.of(manifest), "Failed", "DeadlineExceeded")
+        return listed(*arguments, **selectors)
+
+    monkeypatch.setattr(server.client, "list", list_late)
+    with pytest.raises(StepFailedError, match=r"Job \S+ failed: DeadlineExceeded; run again"):
+        run_to_end(server.client, manifest)
+
+
+@pytest.mark.parametrize("kind", ["Job", "TrainJob"])
+def test_an_object_that_somebody_removes_is_one_line(server, kind):
+    manifest = as_kind(a_job(server.client, ["sleep", "60"]), kind)
+    ended = follow(server.client, manifest)
+    server.client.remove(Reference.of(manifest))
+    assert "somebody removed it: run again" in str(wait_for(lambda: ended)[0])
+
+
+def test_the_heartbeat_is_refreshed_while_an_object_runs(server, monkeypatch):
+    """That of what it needs too: else the reaper takes a training's config from its next pods."""
+    monkeypatch.setattr(launching, "HEARTBEAT_S", 0.1)
+    client = server.client
+    beside = client.create(a_config_map(1, client.namespace))
+    manifest = a_job(client, ["sleep", "60"])
+    held = [Reference.of(manifest), Reference.of(beside)]
+    ended = follow(client, manifest, held[1:])
+    for reference in held:
+        first = wait_for(lambda one=reference: heartbeat_of(client, one))
+        wait_for(lambda one=reference, last=first: heartbeat_of(client, one) > last)
+    server.end(held[0], "Complete")
+    assert state_of(wait_for(lambda: ended)[0]) == "succeeded"
+
+
+def heartbeat_of(client, reference):
+    return (client.read(reference)["metadata"].get("annotations") or {}).get(HEARTBEAT)
+
+
+def test_the_reaper_finds_what_had_no_heartbeat_and_nothing_else(server):
+    client, where = server.client, server.namespace
     for name in ("silent", "alive", "ended"):
-        launch(client, a_job(client, ["sh", "-c", f"[ {name} = ended ] || sleep 60"], name=name))
-    stranger = a_job(client, ["sleep", "60"], name="stranger")
-    client.create(stranger)
-    launch(client, a_config_map(1))
-    wait_for(lambda: state_of(client.read(Reference("Job", "kiln", "ended"))) == "succeeded")
+        launch(client, a_job(client, ["sleep", "60"], name=name))
+    client.create(a_job(client, ["sleep", "60"], name="stranger"))
+    launch(client, a_config_map(1, where))
+    launch(client, as_kind(a_job(client, ["sleep", "60"], name="silent"), "TrainJob"))
+    server.end(Reference("Job", where, "ended"), "Complete")
     later = datetime.now(UTC) + timedelta(minutes=16)
     fresh = (later - timedelta(minutes=1)).isoformat()
-    client.annotate(Reference("Job", "kiln", "alive"), {HEARTBEAT: fresh})
-    assert list(find_silent(client, ["kiln"], 900, datetime.now(UTC))) == []
-    found = list(find_silent(client, ["kiln"], 900, later))
-    assert found == [Reference("Job", "kiln", "silent"), Reference("ConfigMap", "kiln", "map-1")]
+    client.annotate(Reference("Job", where, "alive"), {HEARTBEAT: fresh})
+    assert list(find_silent(client, [where], 900, datetime.now(UTC))) == []
+    assert list(find_silent(client, [where], 900, later)) == [
+        Reference("TrainJob", where, "silent"),
+        Reference("Job", where, "silent"),
+        Reference("ConfigMap", where, "map-1"),
+    ]
 
 
-def test_what_a_launched_job_needs_has_its_heartbeat_too(stub, monkeypatch):
-    """Else the reaper takes the config of a long training away from the pods that start again."""
-    monkeypatch.setattr(launching, "HEARTBEAT_S", 0.1)
-    client = ClusterClient.connect()
-    held = Reference.of(client.create(a_config_map(1)))
-    run_to_end(client, a_job(client, ["sleep", "0.6"]), beside=[held])
-    assert HEARTBEAT in client.read(held)["metadata"]["annotations"]
+def test_the_reaper_works_where_there_is_no_trainer(server, monkeypatch):
+    monkeypatch.setitem(PATHS, "TrainJob", "apis/nobody.example/v1alpha1/namespaces/{}/trainjobs")
+    launch(server.client, a_config_map(1, server.namespace))
+    later = datetime.now(UTC) + timedelta(minutes=16)
+    found = list(find_silent(server.client, [server.namespace], 900, later))
+    assert found == [Reference("ConfigMap", server.namespace, "map-1")]
 
 
-def test_a_train_job_that_ended_goes_after_an_hour(stub):
+def test_a_train_job_that_ended_goes_after_an_hour(server):
     """A TrainJob has no time to live of its own, and counts against the quota."""
-    client = ClusterClient.connect()
-    failed = {"conditions": [{"type": "Failed", "status": "True"}]}
-    job = {"apiVersion": "v1", "kind": "TrainJob", "spec": {"activeDeadlineSeconds": 60}}
-    metadata = {"name": "old", "namespace": "kiln", "uid": "1"}
-    stamped = launching.stamp({**job, "metadata": metadata})
-    stamped["metadata"]["creationTimestamp"] = datetime.now(UTC).isoformat()
-    stub.store("TrainJob", {**stamped, "status": failed}, "ADDED")
-    now = datetime.now(UTC)
-    assert list(find_silent(client, ["kiln"], 900, now + timedelta(minutes=59))) == []
-    found = list(find_silent(client, ["kiln"], 900, now + timedelta(minutes=61)))
-    assert found == [Reference("TrainJob", "kiln", "old")]
+    manifest = as_kind(a_job(server.client, ["sleep", "60"], name="old"), "TrainJob")
+    launch(server.client, manifest)
+    server.end(Reference.of(manifest), "Failed")
+    now, where = datetime.now(UTC), server.namespace
+    assert list(find_silent(server.client, [where], 900, now + timedelta(minutes=59))) == []
+    found = list(find_silent(server.client, [where], 900, now + timedelta(minutes=61)))
+    assert found == [Reference.of(manifest)]
 
 
-def test_reap_removes_them_and_says_which(stub, capsys):
+def test_reap_removes_them_and_says_which(server, capsys):
     from pipelines.cli import main
 
-    client = ClusterClient.connect()
+    client, where = server.client, server.namespace
     launch(client, a_job(client, ["sleep", "60"], name="silent"))
+    launch(client, a_job(client, ["sleep", "60"], name="alive"))
     old = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    client.annotate(Reference("Job", "kiln", "silent"), {HEARTBEAT: old})
-    assert main(["reap", "--namespaces", "kiln", "--dry-run"]) == 0
-    assert "would remove Job kiln/silent" in capsys.readouterr().out
-    assert client.read(Reference("Job", "kiln", "silent"))
+    client.annotate(Reference("Job", where, "silent"), {HEARTBEAT: old})
+    assert main(["reap", "--namespaces", where, "--dry-run"]) == 0
+    assert f"would remove Job {where}/silent" in capsys.readouterr().out
+    assert client.read(Reference("Job", where, "silent"))
     assert main(["reap"]) == 0
-    assert "removed Job kiln/silent" in capsys.readouterr().out
-    assert client.read(Reference("Job", "kiln", "silent")) is None
+    said = capsys.readouterr().out
+    assert f"removed Job {where}/silent" in said
+    assert "alive" not in said
+    wait_for(lambda: client.read(Reference("Job", where, "silent")) is None)
+    assert client.read(Reference("Job", where, "alive"))
 
 
-def test_no_secret_is_in_an_error_or_a_log(stub, monkeypatch, caplog):
-    client = ClusterClient.connect()
-    config = json.loads(stub.kubeconfig.read_text())
-    config["users"][0]["user"]["token"] = "wrong-secret"
-    stub.kubeconfig.write_text(json.dumps(config))
+def test_no_secret_is_in_an_error_or_a_log(server, tmp_path, monkeypatch, caplog):
+    config = yaml.safe_load(server.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": "wrong-secret"}
+    (tmp_path / "wrong").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "wrong"))
     with pytest.raises(ClusterError, match="401: Unauthorized: log in again") as caught:
-        ClusterClient.connect().list("Job", "kiln")
+        ClusterClient.connect().list("Job", server.namespace)
     assert "secret" not in str(caught.value)
     assert "secret" not in caplog.text
-    assert "secret" not in repr(client.__dict__)
+    assert "secret" not in repr(server.client.__dict__)
 
 
 def test_no_cluster_at_all_is_one_line(monkeypatch, tmp_path):

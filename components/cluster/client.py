@@ -40,6 +40,9 @@ PAUSES_S = (0.2, 0.5, 1, 2, 5, 10, 20, 30)
 """Before each further try: an API server that restarts is back within a minute."""
 
 CONNECT_S, READ_S = 10.0, 60.0
+WATCH_READ_S = 90.0
+"""Of silence in a watch: about every minute a server marks a version, though nothing changes."""
+
 MAX_REASON_CHARACTERS = 300
 
 logger = logging.getLogger("codekiln")
@@ -168,7 +171,7 @@ class ClusterClient:
     def list(self, kind: str, namespace: str, **selectors: str) -> dict[str, Any]:
         """The list of objects: `items`, and the `metadata.resourceVersion` to watch from.
 
-        A server leaves the kind of each item out of its lists; here it has one, as elsewhere.
+        Servers leave the kind out of the items of a list; here every object has one.
 
         Args:
             kind: of PATHS.
@@ -193,7 +196,7 @@ class ClusterClient:
         return EventStream(self._send("GET", path, query, None, stream=True))
 
     def read_log(self, namespace: str, pod: str, tail_lines: int = 0, max_bytes: int = 0) -> bytes:
-        """A pod's log; empty where it is gone or has not begun.
+        """A pod's log; empty where it is gone, has not begun, or its node does not answer.
 
         Args:
             namespace: where.
@@ -206,6 +209,9 @@ class ClusterClient:
         path = f"{PATHS['Pod'].format(namespace)}/{pod}/log"
         answer = self._send("GET", path, query, None)
         if answer.status in (400, 404):  # the container has not started; the pod is gone
+            return b""
+        if answer.status == 500:  # the server's own request to the node failed, again and again
+            logger.warning("the node of %s/%s does not give its log", namespace, pod)
             return b""
         _check(answer, f"read the log of {namespace}/{pod}")
         return bytes(answer.data)
@@ -245,6 +251,7 @@ class ClusterClient:
     ) -> Any:
         """One request, tried again where that may help. A create that was done twice conflicts."""
         address = f"{self._host}/{path}" + (f"?{urlencode(query)}" if query else "")
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=WATCH_READ_S if stream else READ_S)
         for pause_s in (*PAUSES_S, None):
             try:
                 answer = self._pool.request(
@@ -252,7 +259,7 @@ class ClusterClient:
                     address,
                     body=None if body is None else json.dumps(body),
                     headers={**self._authorize(), "Content-Type": f"application/{kind}"},
-                    timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+                    timeout=timeout,
                     retries=False,
                     preload_content=not stream,
                 )
@@ -341,6 +348,10 @@ def _error(code: int, status: Mapping[str, Any], what: str) -> ClusterError:
         404: "install what serves that kind, or mend the namespace",
         422: "mend the manifest",
     }.get(code, "run again")
+    if "exceeded quota" in reason:
+        advice = "wait until others end, or raise the quota"
+    elif "being terminated" in reason:
+        advice = "make the namespace anew once it is gone"
     return kinds.get(code, ClusterError)(f"expected to {what}, got {code}: {reason}: {advice}")
 
 
