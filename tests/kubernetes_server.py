@@ -28,6 +28,9 @@ STUB_COLLECTS_S = 0.2
 LIMIT_S = 90
 """A garbage collector looks for new kinds every 30 s."""
 
+CONTROLLER_S, CONTROLLER_LOOKS = 0.5, 10
+"""What the controller of Jobs may be behind."""
+
 CUSTOM_KINDS = {
     "TrainJob": ("trainer.kubeflow.org", "v1alpha1", "trainjobs", "Namespaced"),
     "ClusterTrainingRuntime": (
@@ -68,9 +71,24 @@ class Server:
             "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         }
-        if reference.kind == "Job" and not self.stub:  # else its controller writes over it
-            wait_for(lambda: (self.client.read(reference) or {})["status"].get("startTime"))
-        self.set_status(reference, {"conditions": [condition]})
+        status = {"conditions": [condition]}
+        if self.stub or reference.kind != "Job":
+            return self.set_status(reference, status)
+        held = wait_for(lambda: self._begun(reference))
+        self.set_status(reference, status)
+        for _ in range(CONTROLLER_LOOKS):  # its controller, late, may write its own over it
+            time.sleep(CONTROLLER_S / CONTROLLER_LOOKS)
+            now = self.client.read(reference)
+            if now is None or now["metadata"]["uid"] != held["metadata"]["uid"]:
+                return None
+            if not now["status"].get("conditions"):
+                self.set_status(reference, status)
+        return None
+
+    def _begun(self, reference: Reference) -> dict[str, Any] | None:
+        """A Job that its controller has seen."""
+        held = self.client.read(reference)
+        return held if held and held["status"].get("startTime") else None
 
     def set_status(self, reference: Reference, status: dict[str, Any]) -> None:
         """Merge into the status of an object, as its controller does."""

@@ -89,6 +89,15 @@ def test_an_object_of_another_content_is_replaced(client):
     client.remove(Reference.of(manifest))
 
 
+def test_an_object_that_is_going_is_awaited_and_not_adopted(client):
+    manifest = a_job(client, ["sleep", "60"])
+    first = launch(client, manifest)
+    client.remove(Reference.of(manifest))
+    second = launch(client, manifest)
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert "deletionTimestamp" not in client.read(Reference.of(manifest))["metadata"]
+
+
 def test_a_removed_object_is_gone_and_removing_it_again_is_nothing(client):
     manifest = a_job(client, ["sleep", "60"])
     held = launch(client, manifest)
