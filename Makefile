@@ -5,13 +5,13 @@ BENCHMARKS ?= dedup dedup_peers clusters clean encode scale
 
 TARGETS ?= data train-cpu train-gpu train-tpu sandbox
 
-.PHONY: env spark run test check bench compile docs manifests deploy locks images sbom push clean
+.PHONY: env spark run test check bench compile docs manifests deploy locks images try-images sbom push clean
 
 env: .venv/ready
 
 .venv/ready: constraints.txt pyproject.toml
 	python3 -m venv .venv
-	$(PY) -m pip install -q -c constraints.txt torch==2.13.0
+	$(PY) -m pip install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0
 	$(PY) -m pip install -q -c constraints.txt -e '.[dev]'
 	touch .venv/ready
 
@@ -53,6 +53,10 @@ locks: env
 # Images: buildah or docker; what each variable means is said in images/build.sh.
 images: env
 	sh images/build.sh $(TARGETS)
+
+# What tests prove of images in containers, here of TARGETS: what cannot be proved is no skip but fails.
+try-images: env
+	CODEKILN_TRY_IMAGES="$(TARGETS)" $(PY) -m pytest -q -n 0 tests/test_images_data.py tests/test_images_sandbox.py tests/test_images_training.py
 
 sbom: env
 	sh images/sbom.sh build/sbom $(TARGETS)

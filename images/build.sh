@@ -22,7 +22,8 @@ if [ "${RELEASE:-}" = 1 ]; then
         exit 2
         ;;
     esac
-    [ -z "$(git status --porcelain)" ] || {
+    state=$(git status --porcelain)
+    [ -z "$state" ] || {
         echo "build.sh: expected a committed tree for a release: commit or remove what \`git status\` names" >&2
         exit 2
     }

@@ -26,6 +26,7 @@ from components.stage.command import (
 from components.stage.config import unknown_name
 from components.stage.execution import Execution
 from components.stage.step import find_step, step_names
+from pipelines.data_mount import DataMount, add_claim_flag
 
 if TYPE_CHECKING:
     from pipelines.recipes import Recipe
@@ -215,6 +216,7 @@ def _compile(argv: Sequence[str]) -> int:
     )
     parser.add_argument("recipes", nargs="*", metavar="RECIPE")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add_claim_flag(parser)
     add_config_flags(parser.add_argument_group("defaults of the execution parameters"), Execution)
     arguments = parser.parse_known(argv)
     recipes = [find_recipe(name) for name in arguments.recipes or recipe_names()]
@@ -223,11 +225,12 @@ def _compile(argv: Sequence[str]) -> int:
 
     from pipelines.compiling import compile_crd, compile_ir
 
+    mount = DataMount.of(arguments.data_claim, execution.data_root)
     make_folder(arguments.out, "--out")
     for recipe in recipes:
         ir, crd = (arguments.out / f"{recipe.name}.{kind}" for kind in ("yaml", "crd.yaml"))
-        compile_ir(recipe, execution, ir)
-        compile_crd(recipe, execution, crd)
+        compile_ir(recipe, execution, ir, mount)
+        compile_crd(recipe, execution, crd, mount)
         sys.stdout.write(f"{ir}\n{crd}\n")
     return 0
 

@@ -14,19 +14,23 @@ from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from components.stage.execution import LOCAL_ONLY, Execution
+from pipelines.data_mount import DataMount, write_mount
 from pipelines.full import full
 from pipelines.recipes import Recipe
 
 VERSION_HASH_DIGITS = 10
 
 
-def compile_ir(recipe: Recipe, execution: Execution, path: Path) -> None:
+def compile_ir(
+    recipe: Recipe, execution: Execution, path: Path, mount: DataMount | None = None
+) -> None:
     """Write the IR of a recipe's graph with every parameter filled in.
 
     Args:
         recipe: what is computed.
         execution: the defaults of the flat parameters.
         path: ends in `.yaml`.
+        mount: of the data root, where it is a folder.
     """
     compiler.Compiler().compile(
         full,
@@ -34,7 +38,8 @@ def compile_ir(recipe: Recipe, execution: Execution, path: Path) -> None:
         pipeline_name=pipeline_name(recipe),
         pipeline_parameters=pipeline_parameters(recipe, execution),
     )
-    path.write_text(f"# codekiln {recipe.name}: {recipe.summary}\n{_body(path.read_text())}")
+    text = _mounted(_body(path.read_text()), mount)
+    path.write_text(f"# codekiln {recipe.name}: {recipe.summary}\n{text}")
 
 
 def read_ir(recipe: Recipe, execution: Execution) -> dict[str, Any]:
@@ -46,7 +51,9 @@ def read_ir(recipe: Recipe, execution: Execution) -> dict[str, Any]:
         return value  # a second document holds what Kubernetes adds, such as Secrets
 
 
-def compile_crd(recipe: Recipe, execution: Execution, path: Path) -> None:
+def compile_crd(
+    recipe: Recipe, execution: Execution, path: Path, mount: DataMount | None = None
+) -> None:
     """Write the `Pipeline` and `PipelineVersion` objects of a recipe's graph.
 
     A PipelineVersion's content cannot be changed in a cluster, so its name changes with it.
@@ -54,7 +61,7 @@ def compile_crd(recipe: Recipe, execution: Execution, path: Path) -> None:
     name = pipeline_name(recipe)
     with tempfile.TemporaryDirectory(prefix="codekiln-") as folder:
         ir = Path(folder) / "ir.yaml"
-        compile_ir(recipe, execution, ir)
+        compile_ir(recipe, execution, ir, mount)
         content = hashlib.sha256(ir.read_bytes()).hexdigest()[:VERSION_HASH_DIGITS]
     compiler.Compiler().compile(
         full,
@@ -70,6 +77,17 @@ def compile_crd(recipe: Recipe, execution: Execution, path: Path) -> None:
             include_pipeline_manifest=True,
         ),
     )
+    if mount is not None:
+        path.write_text(_mounted(path.read_text(), mount))
+
+
+def _mounted(text: str, mount: DataMount | None) -> str:
+    """A compiled file whose tasks mount the data root."""
+    if mount is None:
+        return text
+    documents = list(yaml.safe_load_all(text))
+    write_mount(documents, mount)
+    return yaml.safe_dump_all(documents, sort_keys=True)
 
 
 def _body(text: str) -> str:

@@ -34,6 +34,7 @@ from pipelines.compiling import (
     pipeline_name,
     pipeline_parameters,
 )
+from pipelines.data_mount import DataMount, add_claim_flag
 from pipelines.estimating import PRICES_FILE, estimate_training, read_prices
 from pipelines.recipes import Recipe, find_recipe
 
@@ -53,13 +54,14 @@ def run_submit(argv: Sequence[str]) -> int:
     execution = read_config_flags(arguments, Execution())
     assert isinstance(execution, Execution)
     _check(arguments.host, execution)
+    mount = DataMount.of(arguments.data_claim, execution.data_root)
     prices = read_prices(arguments.prices)
     say(f"submit: {estimate_training(recipe.steps()['training'], execution, prices)}")  # type: ignore[arg-type]
     if arguments.estimate:
         return 0
     with _named_errors(arguments.host):
         client = _connect(arguments.host, arguments.namespace)
-        version = upload_version(client, recipe)
+        version = upload_version(client, recipe, mount)
         run = start_run(client, recipe, execution, version, arguments.namespace)
     say(f"submit: run {run} of {recipe.name}: {arguments.host.rstrip('/')}/#/runs/details/{run}")
     if arguments.detach:
@@ -90,6 +92,7 @@ def _parser() -> OneLineParser:
     parser.add_argument(
         "--prices", type=Path, default=PRICES_FILE, metavar="FILE", help="a price table of your own"
     )
+    add_claim_flag(parser)
     add_config_flags(
         parser.add_argument_group("execution (never changes what comes out)"), Execution
     )
@@ -112,7 +115,7 @@ def _check(host: str, execution: Execution) -> None:
     if "://" not in root and not root.startswith("/"):
         raise ConfigError(
             f"expected --data-root that every pod reaches, got {root!r}: give gs://BUCKET/FOLDER, "
-            "or an absolute path that is mounted in all of them"
+            "or an absolute path and the claim that is mounted there by --data-claim"
         )
 
 
@@ -160,8 +163,13 @@ def _connect(host: str, namespace: str) -> Any:
     return client.Client(host=host, existing_token=token, namespace=namespace or "kubeflow")
 
 
-def upload_version(client: Any, recipe: Recipe) -> tuple[str, str]:
+def upload_version(client: Any, recipe: Recipe, mount: DataMount | None = None) -> tuple[str, str]:
     """The recipe's version on the server, uploaded where it is not there yet.
+
+    Args:
+        client: of Kubeflow Pipelines.
+        recipe: what is computed.
+        mount: of the data root, where it is a folder.
 
     Returns:
         The ids of pipeline and version.
@@ -169,7 +177,7 @@ def upload_version(client: Any, recipe: Recipe) -> tuple[str, str]:
     name = pipeline_name(recipe)
     with tempfile.TemporaryDirectory(prefix="codekiln-") as folder:
         path = Path(folder) / "ir.yaml"
-        compile_ir(recipe, Execution(), path)
+        compile_ir(recipe, Execution(), path, mount)
         content = hashlib.sha256(path.read_bytes()).hexdigest()[:VERSION_HASH_DIGITS]
         version = f"{name}-{content}"
         pipeline = client.get_pipeline_id(name)

@@ -1,11 +1,12 @@
 """Images built once and run as a pod is: restricted, read-only, without a network.
 
 A tag holds the hash of all that goes in, so an image that is there is the right one. What a machine
-cannot do is skipped, with the reason.
+cannot do is skipped, with the reason; `make try-images` names targets to prove, and there it fails.
 """
 
 import fcntl
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -13,9 +14,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from components.artifacts.manifest import MANIFEST_NAME
 from components.stage.images import image_name, image_tag
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,17 +37,34 @@ LIMITS = {"nofile": "1024:1024", "nproc": "4096:4096"}
 
 USER = "65532:65532"
 
+ASKED = os.environ.get("CODEKILN_TRY_IMAGES", "").split()
+"""The targets that `make try-images` wants proved."""
+
+SEPARATE = ("train-cpu", "train-gpu", "train-tpu")
+"""Proved by `make try-images` alone: gigabytes to fetch, and half a minute after each change."""
+
 
 def image(target: str) -> str:
     """The name of a target's image, built unless it is there."""
+    if not ASKED and target in SEPARATE:
+        pytest.skip(f"`make try-images TARGETS={target}` builds and proves it")
+    if ASKED and target not in ASKED:
+        pytest.skip(f"{target} is not among the targets that were asked for")
     for tool in ("buildah", "podman"):
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+            cannot(f"{tool} is not installed")
     if os.geteuid() != 0:
-        pytest.skip("images are built and run by root alone here")
+        cannot("images are built and run by root alone here")
     if not os.environ.get("BASE_IMAGE") and shutil.which("mmdebstrap") is None:
-        pytest.skip("no BASE_IMAGE, and mmdebstrap is not installed")
+        cannot("no BASE_IMAGE, and mmdebstrap is not installed")
     return _built(target)
+
+
+def cannot(reason: str) -> NoReturn:
+    """Skip, or fail where the proof was asked for."""
+    if ASKED:
+        pytest.fail(f"expected to prove {' '.join(ASKED)}, but {reason}")
+    pytest.skip(reason)
 
 
 @functools.cache
@@ -66,7 +86,7 @@ def _built(target: str) -> str:
         )
     said = done.stdout + done.stderr
     if done.returncode and any(text in said for text in UNREACHABLE):
-        pytest.skip(f"no package registry can be reached: {said[-300:]}")
+        cannot(f"no package registry can be reached: {said[-300:]}")
     assert done.returncode == 0, said[-3000:]
     return name
 
@@ -81,7 +101,7 @@ def runtime_flags(runtime: str) -> list[str]:
         return ["--runtime", path, *(part for flag in flags for part in ("--runtime-flag", flag))]
     found = shutil.which("runc") or shutil.which("crun")
     if found is None:
-        pytest.skip("neither runc nor crun is installed")
+        cannot("neither runc nor crun is installed")
     return ["--runtime", found]
 
 
@@ -120,7 +140,9 @@ def runs(runtime: str, name: str) -> None:
     """Skip where this machine starts no container with a runtime."""
     done = run(name, ["sh", "-c", "exit 7"], runtime=runtime)
     if done.returncode != 7:
-        pytest.skip(f"{runtime} starts no container here: {done.stderr[-300:]!r}")
+        (pytest.skip if runtime == "runsc" else cannot)(
+            f"{runtime} starts no container here: {done.stderr[-300:]!r}"
+        )
 
 
 def size_bytes(name: str) -> int:
@@ -132,3 +154,25 @@ def size_bytes(name: str) -> int:
         check=True,
     )
     return int(done.stdout)
+
+
+def shared(path: Path) -> Path:
+    """A folder that the container's user may write to."""
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(path, *map(int, USER.split(":")))
+    return path
+
+
+def volumes(**folders: Path) -> list[str]:
+    """Options that mount folders below `/`, by name; only `out` can be written to."""
+    options = []
+    for place, folder in folders.items():
+        mode = "rw" if place == "out" else "ro"
+        options += ["--volume", f"{folder}:/{place}:{mode}"]
+    return options
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest that a step wrote into a folder."""
+    value: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text())
+    return value

@@ -98,6 +98,9 @@ class Handler(BaseHTTPRequestHandler):
         how = self.state.chance.choice((503, 429, 0))
         if how:
             return self.refuse(how, "a fault of the test")
+        return self.hang_up()
+
+    def hang_up(self):
         self.close_connection = True
         return self.connection.shutdown(2)
 
@@ -116,10 +119,12 @@ class Handler(BaseHTTPRequestHandler):
         value["metadata"]["namespace"] = namespace
         with self.state.changed:
             held = self.state.objects.get((kind, namespace, self.name))
-            made = None if held else self.state.create(kind, value)
+            made = self.state.create(kind, value)
         if made is None:
             going = "object is being deleted: " * ("deletionTimestamp" in held["metadata"])
             return self.refuse(409, f"{going}{self.title()} already exists", "AlreadyExists")
+        if kind == "Job" and self.state.take("lose_answers"):
+            return self.hang_up()
         return self.reply(201, made)
 
     def patch(self, kind, held, change, of_status):

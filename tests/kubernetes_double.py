@@ -41,17 +41,25 @@ class Stub:
     """The server's state, and the faults that it is asked for: each number is counted down."""
 
     folder: Path
-    lose_train_pods: int = 0
-    """As `lose_pods`, of TrainJobs alone: their runtime starts them again."""
-
     lose_pods: int = 0
     """Pods whose node goes: killed while they work, and gone with their logs."""
+
+    lose_map_pods: int = 0
+    lose_chunk_pods: int = 0
+    lose_train_pods: int = 0
+    """The same of the pods of one kind: of Indexed Jobs, of Jobs with programs, of TrainJobs."""
+
+    stall_train_pods: int = 0
+    """Pods of a TrainJob that stand still until somebody tries to create it again."""
 
     kill_pods: int = 0
     """Pods that the system kills for memory: counted against their budget."""
 
     tear_logs: int = 0
     """Logs that end in the middle of a line."""
+
+    tear_chunk_logs: int = 0
+    """The same of Jobs with programs alone."""
 
     gone_watches: int = 0
     """Watches before which history is dropped: they, and further ones of the same version, end with
@@ -63,6 +71,9 @@ class Stub:
     refuse_requests: int = 0
     """Requests answered with 503, 429 or not at all."""
 
+    lose_answers: int = 0
+    """Jobs that are created while the answer is lost: who asks again finds the name taken."""
+
     silent_pods: set = field(default_factory=set)
     """Pods whose node does not answer."""
 
@@ -71,7 +82,8 @@ class Stub:
 
     events: list = field(default_factory=list)
     seen: Counter = field(default_factory=Counter)
-    """Requests by method and kind; `created KIND`; `pods`; `in_flight`, the most Jobs at once."""
+    """Requests by method and kind; `created KIND`; `conflict KIND`; `pods`; `in_flight`, the most
+    Jobs at once; each fault that came to pass, by its name."""
 
     def __post_init__(self):
         self.changed = threading.Condition(threading.RLock())
@@ -80,6 +92,7 @@ class Stub:
         self.logs = {}
         self.version = self.oldest = 100
         self.processes = {}
+        self.stalled = {}
         self.chance = random.Random(0)
 
     def __enter__(self):
@@ -127,6 +140,7 @@ class Stub:
         with self.changed:
             left = getattr(self, fault)
             setattr(self, fault, max(0, left - 1))
+            self.seen[fault] += left > 0
             return left > 0
 
     def forget(self):
@@ -159,6 +173,9 @@ class Stub:
         key = (kind, metadata["namespace"], metadata["name"])
         with self.changed:
             if key in self.objects:
+                self.seen[f"conflict {kind}"] += 1
+                if process := self.stalled.pop(key[1:], None):
+                    process.send_signal(signal.SIGCONT)
                 return None
             metadata["uid"] = str(uuid.uuid4())
             metadata["creationTimestamp"] = now_text()
@@ -313,10 +330,12 @@ class Stub:
         self.create("Pod", pod)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             process = self.start(template["spec"], Path(folder), name, index, pod)
-            fault = (
-                "lose_train_pods" if kind == "TrainJob" and self.lose_train_pods else "lose_pods"
-            )
-            lost, killed = self.take(fault), False
+            work = "train" if kind == "TrainJob" else "chunk" if index is None else "map"
+            lost, killed = self.take(f"lose_{work}_pods") or self.take("lose_pods"), False
+            if work == "train" and not lost and self.take("stall_train_pods"):
+                process.send_signal(signal.SIGSTOP)
+                with self.changed:
+                    self.stalled[owner["metadata"]["namespace"], job] = process
             if lost or (killed := self.take("kill_pods")):
                 time.sleep(self.chance.uniform(0.05, 0.5))
                 process.send_signal(signal.SIGKILL)
@@ -328,7 +347,7 @@ class Stub:
             if lost:
                 self.store("Pod", pod, "DELETED")
                 return None
-            if self.take("tear_logs"):
+            if (work == "chunk" and self.take("tear_chunk_logs")) or self.take("tear_logs"):
                 log = log[: len(log) // 2]
             self.logs[name] = log
             if ("Pod", pod["metadata"]["namespace"], name) in self.objects:

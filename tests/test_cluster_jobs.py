@@ -16,10 +16,12 @@ from components.artifacts.errors import ConfigError, StepFailedError
 from components.artifacts.storage import open_storage
 from components.cluster import client as client_module
 from components.cluster import indexed_jobs, launching, watching
+from components.cluster.accelerators import machines_of
 from components.cluster.chunk_jobs import IN_FLIGHT, ChunkJobs
 from components.cluster.client import ClusterClient
 from components.cluster.indexed_jobs import IndexedJobLauncher, index_job
 from components.cluster.place import Place
+from components.cluster.train_jobs import Placement, Training, train_job
 from components.cluster.training import TrainJobLauncher
 from components.stage.engine import SharedStep
 from components.stage.execution import Execution
@@ -53,6 +55,7 @@ def stub(tmp_path, monkeypatch):
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
         monkeypatch.setenv("CODEKILN_NAMESPACE", "kiln")
         monkeypatch.setenv("CODEKILN_SANDBOX_NAMESPACE", "kiln-sandbox")
+        monkeypatch.setenv("CODEKILN_DATA_CLAIM", "shared")
         yield running
 
 
@@ -108,6 +111,7 @@ def test_pods_that_die_again_and_again_end_a_map_in_one_line(engine, stub):
 
 def test_an_index_job_says_where_it_runs_and_for_how_long():
     execution = Execution(
+        data_root="gs://b/root",
         queue="kiln",
         spot=True,
         max_hours=2.5,
@@ -126,9 +130,55 @@ def test_an_index_job_says_where_it_runs_and_for_how_long():
     container = pod["containers"][0]
     assert container["command"][-2:] == ["components.stage.map_index", "gs://b/plan"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert "persistentVolumeClaim" not in json.dumps(job), "a bucket needs none"
     assert "queue-name" not in json.dumps(
         index_job("n", KEY, "p", 1, Place(namespace="k", image="i"))
     )
+
+
+def mounted(pod):
+    """Where a pod mounts which claim."""
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    (container,) = pod["containers"]
+    return {
+        mount["mountPath"]: claims[mount["name"]]
+        for mount in container["volumeMounts"]
+        if mount["name"] in claims
+    }
+
+
+def test_a_data_root_that_is_a_folder_is_the_same_folder_in_every_pod(tmp_path, monkeypatch):
+    """A map and a training mount one claim, whose files the group of both may write."""
+    monkeypatch.setenv("CODEKILN_DATA_CLAIM", "shared")
+    monkeypatch.chdir(tmp_path)
+    for root in ("data", str(tmp_path / "data"), f"file://{tmp_path}/data"):
+        place = Place.of(Execution(data_root=root), "kiln", "i:1")
+        index = index_job("n", KEY, "p", 4, place)["spec"]["template"]["spec"]
+        placement = Placement(place=place, machines=machines_of("", threads=1))
+        training = Training(key=KEY, config={}, inputs={}, data_root=root)
+        patch = train_job(training, placement)["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]
+        (job,) = patch["template"]["spec"]["replicatedJobs"]
+        for pod in (index, job["template"]["spec"]["template"]["spec"]):
+            assert mounted(pod) == {str(tmp_path / "data"): "shared"}
+            assert pod["securityContext"]["fsGroup"] == 65532
+
+
+def test_a_folder_without_a_claim_is_refused_before_a_map_or_a_training_is_launched(
+    stub, documents, make_step, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("CODEKILN_DATA_CLAIM")
+    text = f"the folder '{tmp_path}/other': name the claim that is mounted there in CODEKILN_DATA"
+    execution = {"engine": "cluster", "data_root": str(tmp_path / "other")}
+    with pytest.raises(ConfigError, match=text):
+        make_step("clean", {"documents": documents}, **execution)
+    with pytest.raises(ConfigError, match=text):
+        TrainJobLauncher(Execution(**execution)).launch(shared_step(tmp_path))
+    assert [what for what in stub.seen if what.startswith("POST")] == []
+    assert not [path for path in (tmp_path / "other" / ".plans").rglob("*") if path.is_file()]
 
 
 def chunk(number, script):
@@ -226,8 +276,9 @@ def make_artifact_of_rows(tmp_path):
 
 
 def test_verdicts_of_chunk_jobs_are_those_of_this_machine_through_every_fault(
-    stub, samples, make_step, tmp_path
+    stub, samples, make_step, tmp_path, monkeypatch
 ):
+    monkeypatch.delenv("CODEKILN_DATA_CLAIM")  # programs see no data root
     inputs = {"samples": samples}
     config = {"benchmarks": ["humaneval"]}
     expected = make_step("sandbox", inputs, **config).artifact.manifest
@@ -368,10 +419,6 @@ def shared_step(folder, **config):
         ({"accelerator": "tpu-v5e", "accelerators": 12}, "one of 4, 8, 16"),
         ({"accelerator": "gpu-h100", "accelerators": 12}, "a multiple of 8 for gpu-h100, got 12"),
         ({"accelerators": 4}, "accelerators 0 where no accelerator is named, got 4"),
-        (
-            {"accelerator": "gpu-h100", "accelerators": 16, "data_root": "gs://b/root"},
-            "one file system for the checkpoints of 2 pods",
-        ),
     ],
 )
 def test_machines_that_do_not_suit_a_training_are_refused_before_anything_is_launched(

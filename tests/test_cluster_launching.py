@@ -121,6 +121,19 @@ def test_a_watch_sees_an_object_come_change_and_go(client):
         wait_for(lambda: watch.get(name) is None)
 
 
+def test_why_an_object_failed_is_said_however_it_was_seen(stub):
+    """A list names the kind once for all its items, a watch and a read name it in the object."""
+    client = ClusterClient.connect()
+    manifest = a_job(client, ["sh", "-c", "echo why; exit 1"])
+    reference = Reference.of(launch(client, manifest))
+    wait_for(lambda: state_of(client.read(reference)) == "failed")
+    with Watch(client, "Job", "kiln") as watch:
+        seen = [client.read(reference), watch.get(reference.name)]
+    (said,) = {launching.explain_failure(client, held) for held in seen}
+    assert f"{reference} failed: BackoffLimit" in said
+    assert "its last line: why" in said
+
+
 def test_a_watch_goes_on_after_410_and_dropped_connections(stub):
     client = ClusterClient.connect()
     stub.gone_watches, stub.drop_watches, stub.refuse_requests = 3, 3, 4

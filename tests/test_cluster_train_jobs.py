@@ -43,13 +43,14 @@ def training(backend: Any, fsdp: int = 1, recipe: str = "gpt_cc_125m_corrected")
     )
 
 
-def placement(machines: Machines, data_claim: str = "data", **options: Any) -> Placement:
+def placement(machines: Machines, data_root: str = "/data", **options: Any) -> Placement:
     image = "registry.invalid/codekiln/train:golden"
-    place = Place.of(Execution(**options), "codekiln", image)
+    place = Place.of(Execution(data_root=data_root, **options), "codekiln", image)
     return Placement(
-        place=replace(place, service_account="codekiln-training", environment={}),
+        place=replace(
+            place, service_account="codekiln-training", environment={}, data_claim="data"
+        ),
         machines=machines,
-        data_claim=data_claim,
     )
 
 
@@ -149,16 +150,15 @@ def test_a_price_table_that_does_not_fit_the_hardware_is_one_line(tmp_path: Path
             read_prices(tmp_path / "prices.json")
 
 
-def test_what_is_unfinished_outlives_its_pod_where_a_claim_is_named() -> None:
+def test_a_bucket_needs_no_claim_and_a_folder_is_refused_without_one() -> None:
+    machines = machines_of("gpu-h100", 16)
     bucket = replace(training("torch"), data_root="gs://b/root")
-    machines = machines_of("gpu-l4")
-    claimed = train_job(bucket, placement(machines))["spec"]
-    variables = {one["name"]: one["value"] for one in claimed["trainer"]["env"]}
-    assert variables["CODEKILN_SCRATCH"] == "/shared"
-    assert '"/shared"' in json.dumps(claimed["runtimePatches"])
-    alone = json.dumps(train_job(bucket, placement(machines, data_claim="")))
-    assert "persistentVolumeClaim" not in alone
-    assert '"/shared"' not in alone
+    assert "persistentVolumeClaim" not in json.dumps(
+        train_job(bucket, placement(machines, data_root="gs://b/root"))
+    )
+    held = placement(machines)
+    with pytest.raises(ConfigError, match="claim that is mounted there in CODEKILN_DATA"):
+        train_job(training("torch"), replace(held, place=replace(held.place, data_claim="")))
 
 
 def test_machines_that_do_not_exist_or_divide_are_refused_in_one_line() -> None:

@@ -1,8 +1,6 @@
 """The image `data` is built and runs a step as a pod does: same digest as outside."""
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,14 @@ from typing import Any
 import pytest
 
 from components.artifacts.artifact import Artifact
-from components.artifacts.manifest import MANIFEST_NAME
 from components.stage.execution import LOCAL_ONLY, Execution
 from components.stage.images import image_tag, image_uri
 from pipelines.compiling import read_ir
 from pipelines.recipes import find_recipe
 from tests.conftest import DocumentsOf, MakeStep
 from tests.github_repositories import MIT, commit_files
-from tests.image_builds import USER, image, run, runs, size_bytes
+from tests.image_bills import check_bill
+from tests.image_builds import image, manifest_of, run, runs, shared, size_bytes, volumes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -45,26 +43,6 @@ def documents(document: Callable[..., dict[str, Any]], documents_of: DocumentsOf
         document("bad.py", "def f(:\n"),
     ]
     return documents_of(rows[:12], [*rows[12:], *copies])
-
-
-def shared(path: Path) -> Path:
-    """A folder that the container's user may write to."""
-    path.mkdir(parents=True, exist_ok=True)
-    os.chown(path, *map(int, USER.split(":")))
-    return path
-
-
-def volumes(**folders: Path) -> list[str]:
-    options = []
-    for place, folder in folders.items():
-        mode = "rw" if place == "out" else "ro"
-        options += ["--volume", f"{folder}:/{place}:{mode}"]
-    return options
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text())
-    return value
 
 
 def test_a_pod_is_unprivileged_on_a_root_that_cannot_be_written_to(data: str) -> None:
@@ -233,20 +211,4 @@ def test_the_image_is_not_larger_than_it_must_be(
 
 
 def test_the_bill_of_materials_names_what_the_lock_names(data: str, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[1]
-    syft = root / ".venv" / "bin" / "syft"
-    if not syft.exists():
-        pytest.skip("syft is not installed")
-    subprocess.run(
-        ["sh", "images/sbom.sh", str(tmp_path), "data"], cwd=root, check=True, capture_output=True
-    )
-    value = json.loads((tmp_path / "data.spdx.json").read_text())
-    listed = {
-        (p["name"].lower().replace("_", "-"), p.get("versionInfo")) for p in value["packages"]
-    }
-    lock = (root / "images" / "locks" / "data.txt").read_text()
-    locked = [line.split()[0] for line in lock.splitlines() if "==" in line and ";" not in line]
-    assert len(locked) > 30
-    for pin in locked:
-        name, _, version = pin.partition("==")
-        assert (name.lower().replace("_", "-"), version) in listed, pin
+    check_bill("data", data, tmp_path)

@@ -7,15 +7,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from components.stage import images
 from pipelines import manifests
-from tests.k8s_objects import K8S, OVERLAYS, kubectl, pod_specs, render
+from tests.k8s_objects import (
+    K8S,
+    OVERLAYS,
+    Object,
+    kubectl,
+    named,
+    of_kind,
+    pod_specs,
+    render,
+)
 
 ROOT = K8S.parent
 INSTALL = K8S / "install"
+KUBERNETES = "1.37.0"
 PINNED = re.compile(r"(\?ref=|/download/)v?\d+\.\d+\.\d+(/|$)")
 
 
@@ -133,6 +144,27 @@ def test_installing_upgrading_and_removing_are_commands_that_are_written_down() 
     assert {Path(folder).parts[0] for folder in folders} == {"deploy"}
     for folder in folders:
         assert (K8S / Path(folder).relative_to("deploy")).is_dir(), folder
+
+
+def test_a_folder_as_data_root_is_one_share_in_both_namespaces() -> None:
+    page = (ROOT / "docs" / "kubeflow.md").read_text()
+    section = page.partition("## A folder as data root")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    objects: list[Object] = list(yaml.safe_load_all(text))
+    for item in objects:
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+    claims = of_kind(objects, "PersistentVolumeClaim")
+    volumes = {v["metadata"]["name"]: v["spec"] for v in of_kind(objects, "PersistentVolume")}
+    steps = render(K8S / "pipelines")[0]["metadata"]["namespace"]
+    assert {claim["metadata"]["namespace"] for claim in claims} == {steps, "codekiln"}
+    assert named(render(K8S / "overlays" / "local"), "Namespace", "codekiln")
+    assert len({claim["spec"]["volumeName"] for claim in claims}) == len(volumes) == 2
+    bound = [volumes[claim["spec"]["volumeName"]] for claim in claims]
+    assert bound[0] == bound[1]
+    assert bound[0]["persistentVolumeReclaimPolicy"] == "Retain"
+    assert {mode for c in claims for mode in c["spec"]["accessModes"]} == {"ReadWriteMany"}
+    given = set(re.findall(r"(?:--data-claim |CODEKILN_DATA_CLAIM=)([\w-]+)", section))
+    assert given == {claim["metadata"]["name"] for claim in claims}
 
 
 def test_folders_and_targets_that_pages_name_are_there(copy: Path) -> None:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from components.artifacts.storage import open_storage
 from tests.gcs_double import Double, Fault
-from tests.kubernetes_double import Stub
+from tests.kubernetes_double import Stub, ended
 
 MICRO = {
     "crawl.max-total-bytes": "1500000",
@@ -167,24 +168,67 @@ def test_a_run_in_a_bucket_has_the_digests_of_one_on_a_disk_and_is_reused(
     assert bucket.faults == []
 
 
+POD_FAULTS = {
+    "lose_map_pods": 2,
+    "lose_chunk_pods": 1,
+    "lose_train_pods": 1,
+    "stall_train_pods": 1,
+    "kill_pods": 1,
+    "tear_chunk_logs": 1,
+    "gone_watches": 3,
+    "drop_watches": 3,
+    "refuse_requests": 5,
+    "lose_answers": 2,
+}
+"""What happens to one run, see `Stub`; each so many times."""
+
+
+def kill_while_it_trains(stub, command):
+    """Start a run, and kill its process once a pod of its TrainJob stands."""
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not stub.stalled:
+        assert killed.poll() is None, "the run ended before it trained"
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+
+
 @pytest.mark.slow
-def test_a_run_in_pods_of_a_cluster_with_its_data_in_a_bucket_has_the_digests_of_this_machine(
+def test_a_run_in_pods_has_the_digests_of_this_machine_through_every_fault(
     undisturbed, tmp_path, bucket, monkeypatch
 ):
-    """Maps run in Indexed Jobs, samples in Jobs, training in a TrainJob: they share the bucket."""
-    faults = {"lose_pods": 3, "kill_pods": 1, "tear_logs": 2, "gone_watches": 3, "drop_watches": 3}
-    faults["lose_train_pods"] = 1
+    """Maps run in Indexed Jobs, samples in Jobs, training in a TrainJob: they share the bucket.
+
+    Pods of each kind are lost, answers and watches too, a log is torn, and the run is killed while
+    its TrainJob trains, which the one that is started again adopts.
+    """
     folder = tmp_path / "stub"
     folder.mkdir()
-    with Stub(folder, refuse_requests=5, **faults) as stub:
+    flags = ("--data-root", "gs://bucket/root")
+    with Stub(folder, **POD_FAULTS) as stub:
         monkeypatch.setenv("KUBECONFIG", str(stub.kubeconfig))
-        record, _ = run(tmp_path, "--data-root", "gs://bucket/root", workers="2", engine="cluster")
-        kinds = ("Job", "ConfigMap", "TrainJob")
+        kill_while_it_trains(stub, command(tmp_path, *flags, workers="2", engine="cluster"))
+        (left,) = [held for key, held in stub.objects.items() if key[0] == "TrainJob"]
+        assert not ended(left)
+        killed = latest_record(tmp_path)
+        record, _ = run(tmp_path, *flags, workers="2", engine="cluster")
+        assert {fault: stub.seen[fault] for fault in POD_FAULTS} == POD_FAULTS
+        kinds = ("Job", "ConfigMap", "TrainJob", "Pod")
         assert [key for key in stub.objects if key[0] in kinds] == []
-        assert stub.seen["created TrainJob"] == 1
-        assert stub.seen["pods"] > 20
-        assert {name: getattr(stub, name) for name in faults} == dict.fromkeys(faults, 0)
+        made = Counter(
+            value["metadata"]["name"]
+            for _, kind, event, value in stub.events
+            if event == "ADDED" and kind in ("Job", "TrainJob")
+        )
     assert digests(record) == digests(undisturbed[1])
+    trained = [step["step"] for step in record["steps"]].index("training")
+    assert [step["reused"] for step in record["steps"]][:trained] == [True] * trained
+    assert [step["step"] for step in killed["steps"]] == [*digests(record)][:trained]
+    assert [*made.values()] == [1] * len(made), "what is there is adopted, not made again"
+    assert stub.seen["conflict Job"] == POD_FAULTS["lose_answers"]
+    assert (stub.seen["created TrainJob"], stub.seen["conflict TrainJob"]) == (1, 1)
+    again = [name for name in made if re.fullmatch("sandbox-[0-9a-f]{16}-[0-9]{5}-1", name)]
+    assert again, "programs whose verdict was torn off ran in a Job of their own"
     assert not [name for name in bucket.buckets["bucket"] if "/.plans/" in name]
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from components.stage.execution import Execution
+from components.stage.step import step_names
 from pipelines import submitting
 from pipelines.cli import main
 from pipelines.estimating import estimate_training, read_prices
@@ -38,6 +39,7 @@ class Kubeflow:
             return self.pipelines[query["name"]]
         if path.endswith("/upload_version"):
             assert b"pipelineInfo" in body
+            self.uploaded = body
             self.uploads.append(query["name"])
             self.versions[query["name"]] = {
                 "pipeline_id": query["pipelineid"],
@@ -131,6 +133,16 @@ def test_a_run_is_started_with_its_parameters_and_followed_to_its_end(kubeflow, 
     assert "clean running" in said
     assert "assumed and not read from a price list, 2026-11" in said
     assert kubeflow.polls == 3
+
+
+def test_a_claim_is_mounted_by_the_version_that_is_uploaded(kubeflow):
+    assert submit(kubeflow, "--detach") == 0
+    assert b"pvcMount" not in kubeflow.uploaded
+    flags = ("--data-root", "/data", "--data-claim", "shared")
+    assert submit(kubeflow, "--detach", *flags) == 0
+    assert len(kubeflow.versions) == 2
+    assert kubeflow.uploaded.count(b"mountPath: /data") == len(step_names())
+    assert kubeflow.runs[-1]["runtime_config"]["parameters"]["data_root"] == "/data"
 
 
 def test_a_version_is_uploaded_once_and_again_when_its_content_changes(kubeflow):

@@ -12,7 +12,9 @@ import transformers
 
 from components.artifacts.errors import ConfigError
 from components.artifacts.rows import read_rows
+from components.training import torch_group
 from components.training.config import TrainingConfig
+from components.training.launch import Launch
 from tests.test_training_step import (
     SMALL,
     Inputs,
@@ -149,3 +151,27 @@ def test_the_step_on_jax_learns_as_on_torch_resumes_and_its_folder_loads(
     assert list((tmp_path / "cut").rglob("00000005/checkpoint.json"))
     resumed = make_step("training", inputs, data_root=str(tmp_path / "cut"), **config)
     assert weights(resumed) == weights(outcome)
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_passed_over(
+    make_step: MakeStep, inputs: Inputs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A pod whose driver is not found would train on its few cores, for days."""
+    device = tmp_path / "nvidiactl"
+    device.touch()
+    monkeypatch.setattr(torch_group, "GPU_DEVICE", device)
+    monkeypatch.setattr(torch_group.torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch_group.torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(ConfigError, match=r"expected torch to find the GPU of this machine"):
+        make_step("training", inputs, **SMALL)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert torch_group.training_device(Launch.read("torch")).type == "cpu"
+
+
+def test_a_model_is_not_compiled_without_a_compiler(
+    make_step: MakeStep, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"expected a C\+\+ compiler .* no 'no-such-compiler'"):
+        make_step("training", inputs, **SMALL, compile_model=True)

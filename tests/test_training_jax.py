@@ -153,17 +153,20 @@ def test_eight_devices_learn_as_one_does_and_one_goes_on_from_them(
 
 
 def test_two_hosts_learn_as_one_device_does(tmp_path: Path, compiled_once: dict[str, str]) -> None:
-    """A process a host, started by explicit arguments; each has one device, half of the weights."""
+    """A process a host, started by explicit arguments; each has one device, half of the weights,
+    and a disk of its own: the first host's holds what both learned."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     config = {"backend": "jax", "PASSES": 1, "FSDP": 2}
+    for rank in range(2):
+        (tmp_path / str(rank)).mkdir()
     with concurrent.futures.ThreadPoolExecutor(2) as hosts:
         started = [
             hosts.submit(
                 run_launched,
                 [sys.executable],
-                tmp_path,
+                tmp_path / str(rank),
                 {
                     **compiled_once,
                     "JAX_COORDINATOR_ADDRESS": address,
@@ -176,7 +179,7 @@ def test_two_hosts_learn_as_one_device_does(tmp_path: Path, compiled_once: dict[
         ]
         for host in started:
             host.result()
-    check_like_one(tmp_path, 0, 2, config)
+    check_like_one(tmp_path / "0", 0, 2, config)
 
 
 def test_a_tpu_pod_needs_no_torch() -> None:

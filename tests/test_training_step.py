@@ -28,7 +28,7 @@ from components.model.initialization import initialize
 from components.model.tensors import Tensors, initial_tensors
 from components.stage.execution import Outcome
 from components.training import trainer
-from components.training.checkpoints import Checkpoints
+from components.training.checkpoints import DiskCheckpoints
 from components.training.config import TrainingConfig
 from components.training.launch import Alone
 from components.training.optimizer import Optimizer
@@ -295,7 +295,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights_bit_by_bit(
 def test_a_damaged_checkpoint_is_passed_over_and_the_last_and_the_best_are_kept(
     tmp_path: Path,
 ) -> None:
-    held = Checkpoints(tmp_path, Alone(), limit=2)
+    held = DiskCheckpoints(tmp_path, Alone(), limit=2)
     for step, bits in ((5, 2.0), (10, 1.0), (15, None), (20, 3.0), (25, 4.0)):
         held.save(step, lambda path: (path / "x").write_bytes(b"state"), {"losses": [step]}, bits)
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"{n:08d}" for n in (10, 20, 25)]
@@ -353,7 +353,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     assert "\n" not in str(caught.value)
     assert "in the batch whose first block begins at training token" in str(caught.value)
     (scratch,) = (path.parent.parent for path in (tmp_path / "data").rglob("0*5/checkpoint.json"))
-    last = Checkpoints(scratch, Alone()).last()
+    last = DiskCheckpoints(scratch, Alone()).last()
     assert last is not None
     assert last.step == (10 if broken == "loss" else 5)
     learner = TorchLearner(TrainingConfig(batch_size=4), small_shape(), small_tensors())

@@ -144,14 +144,20 @@ class GcsStorage:
         return float(self._blob(name).updated.timestamp())
 
     def lease(self) -> contextlib.AbstractContextManager[None]:
-        parent, _, key = self.prefix.rpartition("/")
-        name = f"{parent}/.{key}.lease" if parent else f".{key}.lease"
-        return Lease(self._bucket(), name, self.uri).hold()
+        return Lease(self._bucket(), self._beside("lease"), self.uri).hold()
 
     def scratch(self) -> Path:
         path = self._scratch_root("unfinished") / self.prefix
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def unfinished(self) -> "GcsStorage":
+        return GcsStorage(self.bucket_name, self._beside("unfinished"))
+
+    def _beside(self, what: str) -> str:
+        """The name of something that belongs to this folder and lies beside it."""
+        parent, _, key = self.prefix.rpartition("/")
+        return f"{parent}/.{key}.{what}" if parent else f".{key}.{what}"
 
     def _bucket(self) -> storage.Bucket:
         return open_bucket(self.bucket_name)

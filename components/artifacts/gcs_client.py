@@ -36,6 +36,9 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 _buckets: dict[tuple[int, str, str], storage.Bucket] = {}
 
+CONNECTIONS = 32
+"""Of one process at once; those beyond it would be made anew for every request."""
+
 
 def request_options() -> dict[str, Any]:
     """Retries and time limits of one call; all calls here may be repeated.
@@ -55,10 +58,19 @@ def open_bucket(name: str) -> storage.Bucket:
     key = (os.getpid(), name, os.environ.get(EMULATOR_VARIABLE, ""))
     if key not in _buckets:
         with named_errors("list", f"gs://{name}"):
-            bucket = storage.Client(project=None).bucket(name)
+            bucket = _client().bucket(name)
             next(iter(bucket.list_blobs(max_results=1, **request_options())), None)
         _buckets[key] = bucket
     return _buckets[key]
+
+
+def _client() -> storage.Client:
+    """A client that keeps a connection for each of its threads."""
+    client = storage.Client(project=None)
+    for scheme in ("https://", "http://"):
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS)
+        client._http.mount(scheme, adapter)
+    return client
 
 
 @contextlib.contextmanager

@@ -73,6 +73,11 @@ class Storage(Protocol):
     def scratch(self) -> Path:
         """A folder on this machine for unfinished work of the lease holder, kept after a crash."""
 
+    def unfinished(self) -> "Storage | None":
+        """A folder beside this one for unfinished work that must outlive this machine; None where
+        `scratch()` lies on the same disk as this folder, and so does that.
+        """
+
 
 def open_storage(uri: str) -> Storage:
     """Open the folder behind a URI: a path, `file://` or `gs://`.
@@ -206,6 +211,9 @@ class LocalStorage:
         path = self.root.with_name(f".{self.root.name}.scratch")
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def unfinished(self) -> None:
+        return None
 
     def _write_temporary(self, name: str, data: bytes) -> Path:
         target = self.root / name

@@ -92,7 +92,7 @@ class ChunkJobs:
         """Create a ConfigMap; one of a launcher that was killed is kept where it is the same."""
         held = launch(self._client, config_map)
         if held.get("binaryData") != config_map.get("binaryData"):
-            remove_and_wait(self._client, {**held, "kind": "ConfigMap"})
+            remove_and_wait(self._client, held)
             launch(self._client, config_map)
 
     def _wait(self, reference: Reference, uid: str) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class IndexedJobLauncher:
         selector = f"{COMPONENT_LABEL}={COMPONENT},{KEY_LABEL}={self._key[:KEY_DIGITS]}"
         found = self._client.list("Job", self._place.namespace, labelSelector=selector)
         for held in found.get("items", ()):
-            remove_and_wait(self._client, {**held, "kind": "Job"})
+            remove_and_wait(self._client, held)
 
 
 class _JobIndexes:
@@ -165,7 +165,7 @@ class _JobIndexes:
         if held is None:
             return f"{self._reference} was removed by somebody"
         if state_of(held) == "failed":
-            return explain_failure(self._client, {**held, "kind": "Job"})
+            return explain_failure(self._client, held)
         return f"all pods of {self._reference} ended without one"
 
     def _held(self) -> dict[str, Any] | None:

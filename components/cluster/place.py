@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.artifacts.errors import ConfigError
+from components.artifacts.storage import open_storage
 from components.stage.execution import Execution
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -19,11 +20,15 @@ ACCOUNT_VARIABLE = "CODEKILN_SERVICE_ACCOUNT"
 ACCOUNT = "codekiln-map"
 """Bound to the bucket, and to nothing of the cluster (k8s/base)."""
 
+CLAIM_VARIABLE = "CODEKILN_DATA_CLAIM"
+"""A claim that many pods can write, with the data root in it where that is a folder."""
+
 PASSED_ON = ("CODEKILN_LOG", "STORAGE_EMULATOR_HOST")
 """Variables of the launcher that its pods get too."""
 
 UNPRIVILEGED_ID = 65532
 SCRATCH_FOLDER = "/scratch"
+DATA_VOLUME = "data"
 TTL_S = 3600
 """A finished object stays for this long, for its log."""
 
@@ -42,6 +47,11 @@ class Place:
 
     max_hours: float = 24.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    data_folder: str = ""
+    """The data root where it is a folder, which pods must see; empty for a URI."""
+
+    data_claim: str = ""
+    """The claim that pods mount at that folder."""
 
     @classmethod
     def of(cls, execution: Execution, namespace: str, image: str) -> "Place":
@@ -64,6 +74,8 @@ class Place:
             queue=execution.queue,
             max_hours=execution.max_hours,
             environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            data_folder=data_folder(execution.data_root),
+            data_claim=os.environ.get(CLAIM_VARIABLE, ""),
         )
 
     @property
@@ -85,8 +97,35 @@ class Place:
             **self.environment,
         }
 
+    def data_volumes(self) -> list[dict[str, Any]]:
+        """The claim with the data root, for pods that read and write it; none for a URI.
+
+        Raises:
+            ConfigError: the data root is a folder, and no claim holds it.
+        """
+        if not self.data_folder:
+            return []
+        if not self.data_claim:
+            raise ConfigError(
+                f"expected a data root that pods of {self.namespace} see, got the folder "
+                f"{self.data_folder!r}: name the claim that is mounted there in {CLAIM_VARIABLE}, "
+                "or take a gs:// data root"
+            )
+        return [{"name": DATA_VOLUME, "persistentVolumeClaim": {"claimName": self.data_claim}}]
+
+    def data_mounts(self) -> list[dict[str, Any]]:
+        """Where a container has those volumes: under the name that the launcher knows."""
+        return [
+            {"name": volume["name"], "mountPath": self.data_folder}
+            for volume in self.data_volumes()
+        ]
+
     def pod(self, container: Mapping[str, Any], scratch_bytes: int) -> dict[str, Any]:
-        """The pod of a container: no privilege, a read-only root, one folder to write into."""
+        """The pod of a container: no privilege, a read-only root, scratch and data root to write.
+
+        Raises:
+            ConfigError: it would not see the data root.
+        """
         return {
             "restartPolicy": "Never",
             "serviceAccountName": self.service_account,
@@ -111,12 +150,25 @@ class Place:
                         "readOnlyRootFilesystem": True,
                         "capabilities": {"drop": ["ALL"]},
                     },
-                    "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH_FOLDER}],
+                    "volumeMounts": [
+                        {"name": "scratch", "mountPath": SCRATCH_FOLDER},
+                        *self.data_mounts(),
+                    ],
                     **container,
                 }
             ],
-            "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": str(scratch_bytes)}}],
+            "volumes": [
+                {"name": "scratch", "emptyDir": {"sizeLimit": str(scratch_bytes)}},
+                *self.data_volumes(),
+            ],
         }
+
+
+def data_folder(data_root: str) -> str:
+    """The whole path of a data root that is a folder; empty for a URI of a store."""
+    if "://" in data_root and not data_root.startswith("file://"):
+        return ""
+    return open_storage(data_root).uri
 
 
 def read_selector(text: str) -> dict[str, str]:

@@ -26,9 +26,6 @@ NODE = "node"
 
 CONFIG_FOLDER, CONFIG_FILE = "/etc/codekiln", "config.json"
 OUTPUT_FOLDER = f"{SCRATCH_FOLDER}/output"
-SHARED_FOLDER = "/shared"
-"""Where the claim is mounted beside a data root that is no folder."""
-
 SCRATCH_DISK = "60Gi"
 """What a pod asks for; the volume of the runtimes in `k8s/` may take 50 GiB of it."""
 
@@ -68,9 +65,6 @@ class Placement:
 
     place: Place
     machines: Machines
-    data_claim: str = ""
-    """A claim that all pods mount: at the data root's folder, or at `/shared` for what is
-    unfinished where the data root is a URI. Empty for none."""
 
 
 def object_name(training: Training) -> str:
@@ -103,7 +97,8 @@ def train_job(training: Training, placement: Placement) -> dict[str, Any]:
     """The TrainJob.
 
     Raises:
-        ConfigError: the accelerators do not divide, or compute with another backend.
+        ConfigError: the accelerators do not divide, or compute with another backend; or the pods
+            would not see the data root.
     """
     machines, place = placement.machines, placement.place
     if training.fsdp < 1 or machines.num_devices % training.fsdp:
@@ -192,14 +187,7 @@ def _environment(training: Training, placement: Placement) -> list[dict[str, str
         "CODEKILN_FSDP": str(training.fsdp),
         "CODEKILN_KEY": training.key,
     }
-    if placement.data_claim and _claim_folder(training) == SHARED_FOLDER:
-        variables["CODEKILN_SCRATCH"] = SHARED_FOLDER
     return [{"name": name, "value": value} for name, value in variables.items()]
-
-
-def _claim_folder(training: Training) -> str:
-    """Where the claim is mounted."""
-    return SHARED_FOLDER if "://" in training.data_root else training.data_root
 
 
 def _patch(training: Training, placement: Placement) -> dict[str, Any]:
@@ -208,15 +196,13 @@ def _patch(training: Training, placement: Placement) -> dict[str, Any]:
     mounts: list[dict[str, Any]] = [
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "scratch", "mountPath": SCRATCH_FOLDER},
+        *place.data_mounts(),
     ]
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": object_name(training)}},
         {"name": "scratch", "emptyDir": {}},
+        *place.data_volumes(),
     ]
-    if placement.data_claim:
-        claim = {"claimName": placement.data_claim}
-        volumes.append({"name": "data", "persistentVolumeClaim": claim})
-        mounts.append({"name": "data", "mountPath": _claim_folder(training)})
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     pod = {
         "serviceAccountName": place.service_account,

@@ -6,16 +6,14 @@ shows that it lives, and says why where it failed.
 """
 
 import dataclasses
-import logging
 import os
 
 from components.artifacts.errors import ConfigError, StepFailedError
 from components.artifacts.manifest import MANIFEST_NAME
-from components.artifacts.storage import open_storage
 from components.cluster.accelerators import machines_of
 from components.cluster.client import ClusterClient, Manifest, Reference
 from components.cluster.launching import launch, remove_and_wait, run_to_end, state_of
-from components.cluster.place import Place
+from components.cluster.place import Place, data_folder
 from components.cluster.train_jobs import Placement, Training, config_map, train_job
 from components.stage.engine import SharedStep
 from components.stage.execution import Execution
@@ -25,15 +23,9 @@ ACCOUNT_VARIABLE = "CODEKILN_TRAINING_ACCOUNT"
 ACCOUNT = "codekiln-training"
 """Bound to the bucket, and to nothing of the cluster (k8s/base)."""
 
-CLAIM_VARIABLE = "CODEKILN_DATA_CLAIM"
-"""A claim of the namespace that many pods can write: without it what is unfinished goes with its
-pod where the data root is a URI."""
-
 FSDP_VARIABLE = "CODEKILN_FSDP"
 PASSED_ON = ("CODEKILN_TENSORBOARD", "CODEKILN_WANDB_PROJECT")
 """Variables of the launcher that the processes of a training get too."""
-
-logger = logging.getLogger("codekiln")
 
 
 class TrainJobLauncher:
@@ -52,20 +44,20 @@ class TrainJobLauncher:
         """Run a step's TrainJob to its end; a launcher that comes second adopts it.
 
         Raises:
-            ConfigError: no machines are as asked for, or they do not suit the step's config.
+            ConfigError: no machines are as asked for, they do not suit the step's config, or they
+                would not see the data root.
             StepFailedError: it failed, was removed, or published nothing that is seen from here.
             ClusterError: the server refuses.
         """
         training, placement = self._training(step), self._placement()
         job, configured = train_job(training, placement), config_map(training, placement)
-        _check_disk(training, placement)
         references = [Reference.of(job), Reference.of(configured)]
         if not self._is_made(references[0], step):
             launch(self._client, configured)
             self._run(job, references[1], step)
         held = self._client.read(references[0])
         if held is not None:
-            remove_and_wait(self._client, _typed(held, "TrainJob"))
+            remove_and_wait(self._client, held)
         self._client.remove(references[1])
 
     def _is_made(self, reference: Reference, step: SharedStep) -> bool:
@@ -75,7 +67,7 @@ class TrainJobLauncher:
         if step.storage.exists(MANIFEST_NAME):  # looked at after the TrainJob: its last act
             return True
         if held is not None and ended:
-            remove_and_wait(self._client, _typed(held, "TrainJob"))
+            remove_and_wait(self._client, held)
         return False
 
     def _run(self, job: Manifest, configured: Reference, step: SharedStep) -> None:
@@ -104,7 +96,6 @@ class TrainJobLauncher:
                 environment={**place.environment, **passed},
             ),
             machines=machines,
-            data_claim=os.environ.get(CLAIM_VARIABLE, ""),
         )
 
     def _training(self, step: SharedStep) -> Training:
@@ -118,38 +109,7 @@ class TrainJobLauncher:
             key=step.key,
             config=step.config,
             inputs=step.inputs,
-            data_root=_absolute(self._execution.data_root),
+            data_root=data_folder(self._execution.data_root) or self._execution.data_root,
             threads=self._execution.threads,
             fsdp=int(fsdp),
         )
-
-
-def _absolute(data_root: str) -> str:
-    """A data root as pods know it: a URI, or the whole path of a folder."""
-    return data_root if "://" in data_root else open_storage(data_root).uri
-
-
-def _check_disk(training: Training, placement: Placement) -> None:
-    """Where what is unfinished lies: checkpoints of several pods are one folder.
-
-    Raises:
-        ConfigError: they would be several.
-    """
-    if "://" not in training.data_root or placement.data_claim:
-        return
-    pods = placement.machines.num_pods
-    if pods > 1:
-        raise ConfigError(
-            f"expected one file system for the checkpoints of {pods} pods, got the data root "
-            f"{training.data_root!r}: name a claim that many pods can write in {CLAIM_VARIABLE}"
-        )
-    logger.warning(
-        "checkpoints lie in the pod alone: a pod that is lost begins anew; %s names a claim that "
-        "keeps them",
-        CLAIM_VARIABLE,
-    )
-
-
-def _typed(held: Manifest, kind: str) -> Manifest:
-    """An object as one of its own manifests, with its kind."""
-    return {**held, "kind": kind}

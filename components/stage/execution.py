@@ -160,13 +160,21 @@ def execute(
             reused = storage.exists(MANIFEST_NAME)
             if not reused:
                 _make(step, config, work, storage, execution)
-        shutil.rmtree(storage.scratch())
+        _drop_unfinished(storage)
     artifact = Artifact.open(storage.uri, kind=step.kind)
     level = logging.DEBUG if SUPERVISOR_VARIABLE in os.environ else logging.INFO
     line = funnel_line(artifact.manifest.tally)
     log.log(level, "%s %s%s", "reused" if reused else "made", storage.uri, f": {line}" * bool(line))
     _fill_folder(folder, artifact, reused)
     return Outcome(artifact=artifact, reused=reused)
+
+
+def _drop_unfinished(storage: Storage) -> None:
+    """Remove what a step kept to go on from: its artifact is published."""
+    shutil.rmtree(storage.scratch())
+    unfinished = storage.unfinished()
+    if unfinished is not None:
+        unfinished.clear()
 
 
 def process_rank() -> int:
@@ -201,7 +209,7 @@ def follow(
     storage = open_storage(execution.data_root).child(step.name).child(work.key)
     if not storage.exists(MANIFEST_NAME):
         with make_engine(execution, storage) as engine:
-            step.load_follow()(work.artifacts, storage.scratch(), config, engine)
+            step.load_follow()(work.artifacts, storage, config, engine)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,10 @@ GOLDEN_VARIABLE = "CODEKILN_IMAGE_TAG"
 
 CONTENT_HASH_DIGITS = 12
 
-RECIPE_FILES = ("Containerfile", "collect.sh", "install.sh", "locks/*.txt")
+RECIPE_FILES = (
+    *("Containerfile", "collect.sh", "install.sh", "compile_triton.sh", "triton_cc.sh"),
+    "locks/*.txt",
+)
 """What an image is made by, beside the code; in the wheel too, so that a pod names the same tag."""
 
 

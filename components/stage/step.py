@@ -8,12 +8,12 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import components
 from components.artifacts.artifact import Artifact, ArtifactWriter
 from components.artifacts.errors import MissingExtraError
+from components.artifacts.storage import Storage
 from components.artifacts.tally import Tally
 from components.stage.config import Config, unknown_name
 from components.stage.engine import Engine
@@ -52,7 +52,7 @@ class FollowStep(Protocol):
     """What a process behind the first does: it helps to make the artifact and writes none of it."""
 
     def __call__(
-        self, inputs: Mapping[str, Artifact], scratch: Path, config: Any, engine: Engine
+        self, inputs: Mapping[str, Artifact], output: Storage, config: Any, engine: Engine
     ) -> None: ...
 
 

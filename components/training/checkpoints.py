@@ -1,6 +1,7 @@
 """Checkpoints of an unfinished run: written whole or not at all, and checked when read.
 
-They live in the step's scratch folder and go with it when the model is published. A checkpoint is
+On a disk they live in the step's scratch folder and go with it when the model is published; for a
+data root in a bucket `bucket_checkpoints.py` keeps them there. A checkpoint is
 a folder named by its step, with what the backend wrote and `checkpoint.json`, which says the step,
 the history and every file's hash. It is written under another name and renamed when all of it is on
 the disk: a run that is killed meanwhile leaves the one before.
@@ -17,7 +18,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.training.launch import Group
 
@@ -47,16 +48,8 @@ class Checkpoint:
         return self.folder / STATE
 
 
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of one run."""
-
-    folder: Path
-    """The scratch folder."""
-
-    group: Group
-    limit: int = 2
-    """How many of the last ones are kept."""
+class Checkpoints(Protocol):
+    """The checkpoints of one run. All processes of a launch call alike."""
 
     def save(
         self,
@@ -73,6 +66,39 @@ class Checkpoints:
             history: what the run tells of itself, as JSON.
             validation: bits per byte at this step.
         """
+
+    def last(self) -> Checkpoint | None:
+        """The last checkpoint that is whole; None where there is none.
+
+        A damaged one is removed with a warning, and the one before it is taken.
+        """
+
+    def best(self) -> Checkpoint | None:
+        """The whole checkpoint with the lowest validation; None where none was looked at."""
+
+    def settle(self) -> None:
+        """Wait until what was saved is where it is kept."""
+
+
+@dataclass(frozen=True)
+class DiskCheckpoints:
+    """Checkpoints in a folder that all processes see."""
+
+    folder: Path
+    """The scratch folder."""
+
+    group: Group
+    limit: int = 2
+    """How many of the last ones are kept."""
+
+    def save(
+        self,
+        step: int,
+        write: Callable[[Path], None],
+        history: dict[str, Any],
+        validation: float | None = None,
+    ) -> None:
+        """Write a checkpoint beside the others and rename it, see `Checkpoints`."""
         unfinished = self.folder / UNFINISHED
         if self.group.rank == 0:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -93,11 +119,11 @@ class Checkpoints:
             self._rotate()
         self.group.gather(None)
 
-    def last(self) -> Checkpoint | None:
-        """The last checkpoint that is whole; None where there is none.
+    def settle(self) -> None:
+        """Nothing to wait for: what is saved lies on the disk."""
 
-        A damaged one is removed with a warning, and the one before it is taken.
-        """
+    def last(self) -> Checkpoint | None:
+        """The last checkpoint that is whole, see `Checkpoints`."""
         found = None
         if self.group.rank == 0:
             for path in reversed(self._paths()):
@@ -107,17 +133,19 @@ class Checkpoints:
                 logger.warning("the checkpoint %s is damaged: it is removed", path)
                 shutil.rmtree(path)
         name = self.group.gather(found)[0]
-        return _read(self.folder / name) if name else None
+        return read_checkpoint(self.folder / name) if name else None
 
     def best(self) -> Checkpoint | None:
-        """The whole checkpoint with the lowest validation; None where none was looked at."""
+        """The whole checkpoint with the lowest validation, see `Checkpoints`."""
         found = None
         if self.group.rank == 0:
-            looked = [one for one in map(_read, self._paths()) if one.validation is not None]
+            looked = [
+                one for one in map(read_checkpoint, self._paths()) if one.validation is not None
+            ]
             ranked = sorted(looked, key=lambda one: (one.validation, one.step))
             found = next((one.folder.name for one in ranked if _is_whole(one.folder)), None)
         name = self.group.gather(found)[0]
-        return _read(self.folder / name) if name else None
+        return read_checkpoint(self.folder / name) if name else None
 
     def _paths(self) -> list[Path]:
         """The folders of the checkpoints, the oldest first."""
@@ -125,14 +153,15 @@ class Checkpoints:
 
     def _rotate(self) -> None:
         paths = self._paths()
-        looked = [one for one in map(_read, paths) if one.validation is not None]
+        looked = [one for one in map(read_checkpoint, paths) if one.validation is not None]
         best = min(looked, key=lambda one: (one.validation, one.step)).folder if looked else None
         for path in paths[: -self.limit]:
             if path != best:
                 shutil.rmtree(path)
 
 
-def _read(folder: Path) -> Checkpoint:
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """A checkpoint that lies on this disk, by its index."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
         return Checkpoint(folder, index["step"], index["history"], index["validation"])

@@ -24,6 +24,7 @@ class JaxGroup:
         Must come before anything that touches a device.
         """
         self.rank = launch.rank
+        self.local_rank = launch.local_rank
         self.size = launch.size
         if not jax.distributed.is_initialized():
             jax.distributed.initialize(

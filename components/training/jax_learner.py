@@ -186,9 +186,19 @@ class JaxLearner:
         return bool(self._finite(self._tree))
 
     def write(self, folder: Path) -> None:
-        """Write this process' part of weights and optimizer, as orbax does."""
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder.absolute() / STATE_NAME, self._leaves())
+        """Write weights and optimizer by orbax, from the first process alone.
+
+        Parts that several hosts write have to lie on a disk that all of them see: none of a TPU
+        slice has one. A tensor at a time is whole on every device, so that it fits.
+        """
+        leaves = self._leaves()
+        if self.group.size > 1:
+            whole = jax.jit(lambda leaf: leaf, out_shardings=whole_sharding(self.mesh))
+            leaves = jax.tree.map(lambda leaf: np.asarray(whole(leaf)), leaves)
+        if self.group.rank == 0:
+            alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+            with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
+                checkpointer.save(folder.absolute() / STATE_NAME, leaves)
 
     def read(self, folder: Path) -> None:
         """Go on from what was written, by any number of devices."""

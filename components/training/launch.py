@@ -115,6 +115,10 @@ class Group(Protocol):
         """Of this process, from 0."""
 
     @property
+    def local_rank(self) -> int:
+        """Of this process among those of its machine."""
+
+    @property
     def size(self) -> int:
         """How many there are."""
 
@@ -125,7 +129,7 @@ class Group(Protocol):
 class Alone:
     """A single process."""
 
-    rank = 0
+    rank = local_rank = 0
     size = 1
 
     def gather(self, value: Value) -> list[Value]:

@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from components.artifacts.artifact import Artifact, ArtifactWriter, Draft
 from components.artifacts.canonical import sha256_hex
 from components.artifacts.rows import draft_rows
+from components.artifacts.storage import Storage
 from components.artifacts.tally import Tally
 from components.artifacts.tokens import read_tokens
 from components.model.config import ModelConfig
@@ -19,6 +20,8 @@ from components.stage.engine import Engine
 from components.stage.step import Report
 from components.training.answers import learned_tokens
 from components.training.blocks import BlockStream
+from components.training.bucket_checkpoints import BucketCheckpoints
+from components.training.checkpoints import Checkpoints, DiskCheckpoints
 from components.training.config import TrainingConfig
 from components.training.launch import Group
 from components.training.learner import make_learner
@@ -57,8 +60,7 @@ def run(
         StepFailedError: the loss is not a number any more, or the memory is too small.
         TerminatedError: SIGTERM came; a checkpoint is saved.
     """
-    scratch, name = output.storage.scratch(), PurePosixPath(output.storage.uri).name
-    trained = train(inputs, config, engine.threads, scratch, name)
+    trained = train(inputs, config, engine.threads, output.storage)
     if output.committed(0) is None:
         drafts = _model_drafts(trained, inputs["tokenizer"])
         drafts += [
@@ -77,14 +79,14 @@ def run(
 
 
 def follow(
-    inputs: Mapping[str, Artifact], scratch: Path, config: TrainingConfig, engine: Engine
+    inputs: Mapping[str, Artifact], output: Storage, config: TrainingConfig, engine: Engine
 ) -> None:
     """Train beside rank 0, which alone publishes."""
-    train(inputs, config, engine.threads, scratch, scratch.name)
+    train(inputs, config, engine.threads, output)
 
 
 def train(
-    inputs: Mapping[str, Artifact], config: TrainingConfig, threads: int, scratch: Path, name: str
+    inputs: Mapping[str, Artifact], config: TrainingConfig, threads: int, output: Storage
 ) -> Trained:
     """Train and score, on every process of the launch alike.
 
@@ -92,8 +94,7 @@ def train(
         inputs: tokens and their tokenizer.
         config: what is computed.
         threads: of this process.
-        scratch: where checkpoints go.
-        name: of the run, for those who show it.
+        output: the folder of the artifact; checkpoints lie beside it.
     """
     tokens, tokenizer = inputs["tokens"], inputs["tokenizer"]
     vocabulary = read_vocabulary(tokens, tokenizer)
@@ -102,8 +103,9 @@ def train(
     with _reproducible(config, threads):
         shape, tensors = starting_weights(config, vocabulary)
         learner = make_learner(config, shape, tensors)
-        with _told(learner.group, scratch, name, config) as told:
-            trainer = Trainer(config, shape, learner, stream, held_out, scratch, told)
+        checkpoints = _checkpoints(output, learner.group, config.save_total_limit)
+        with _told(learner.group, output, config) as told:
+            trainer = Trainer(config, shape, learner, stream, held_out, checkpoints, told)
             trainer.train()
             nats = trainer.finish()
         return Trained(
@@ -114,6 +116,14 @@ def train(
             score=held_out.score(nats),
             groups={name: held_out.score_groups(nats, name) for name in GROUPINGS},
         )
+
+
+def _checkpoints(output: Storage, group: Group, limit: int) -> Checkpoints:
+    """Where a run goes on from: on this disk, or in the bucket, which outlives this machine."""
+    unfinished = output.unfinished()
+    if unfinished is None:
+        return DiskCheckpoints(output.scratch(), group, limit)
+    return BucketCheckpoints(output.scratch(), group, limit, unfinished.child("checkpoints"))
 
 
 def _stream(
@@ -128,12 +138,12 @@ def _stream(
 
 
 def _told(
-    group: Group, scratch: Path, name: str, config: TrainingConfig
+    group: Group, output: Storage, config: TrainingConfig
 ) -> contextlib.AbstractContextManager[list[Tracker]]:
     """Who is told of the run: by the first process alone."""
     if group.rank > 0:
         return contextlib.nullcontext([])
-    return trackers(scratch, name, config.to_json())
+    return trackers(output.scratch(), PurePosixPath(output.uri).name, config.to_json())
 
 
 @contextlib.contextmanager

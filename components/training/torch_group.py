@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,12 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from components.artifacts.errors import ConfigError
 from components.model.neo import GptNeo
 from components.training.launch import Launch
+
+GPU_DEVICE = Path("/dev/nvidiactl")
+"""What a machine, or a pod that was given a GPU, has of NVIDIA's kernel driver."""
 
 
 class TorchGroup:
@@ -22,6 +27,7 @@ class TorchGroup:
 
     def __init__(self, launch: Launch, device: torch.device) -> None:
         self.rank = launch.rank
+        self.local_rank = launch.local_rank
         self.size = launch.size
         if not dist.is_initialized():
             if device.type == "cuda":
@@ -49,8 +55,19 @@ def _leave() -> None:
 
 
 def training_device(launch: Launch) -> torch.device:
-    """The GPU of this process, or the processor where there is none."""
+    """The GPU of this process, or the processor where there is none.
+
+    Raises:
+        ConfigError: there is a GPU, and torch, built for it, does not find its driver.
+    """
     if not torch.cuda.is_available():
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+        if torch.version.cuda and GPU_DEVICE.exists() and not hidden:
+            raise ConfigError(
+                f"expected torch to find the GPU of this machine ({GPU_DEVICE}), got none: see "
+                f"that its driver serves CUDA {torch.version.cuda} and that LD_LIBRARY_PATH names "
+                "its folder; with CUDA_VISIBLE_DEVICES empty the processor trains"
+            )
         return torch.device("cpu")
     # cuBLAS gives equal sums in every run only with workspaces of a fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

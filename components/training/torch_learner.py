@@ -1,6 +1,8 @@
 """Training in torch: on a processor, on a GPU, or on many (DDP, FSDP2)."""
 
+import os
 import resource
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -35,6 +37,20 @@ CPU_MEMORY_ERROR = "can't allocate memory"
 """What torch says of a processor's memory, in a plain RuntimeError."""
 
 
+def check_compiler() -> None:
+    """See that what torch.compile makes for a processor can be compiled: it is C++.
+
+    Raises:
+        ConfigError: there is no compiler, as in an image.
+    """
+    compiler = os.environ.get("CXX", "g++")  # where torch._inductor looks
+    if shutil.which(compiler) is None:
+        raise ConfigError(
+            f"expected a C++ compiler for compile_model on a processor, found no {compiler!r}: "
+            "install one, name it in CXX, or leave compile_model false (images hold no compiler)"
+        )
+
+
 class Predictor(nn.Module):
     """The model with its loss, so that DDP and FSDP see one call."""
 
@@ -62,7 +78,7 @@ class TorchLearner:
         """Place the weights on the devices of this launch.
 
         Raises:
-            ConfigError: the devices do not divide the batch, or each other.
+            ConfigError: the devices do not divide the batch, or each other; no compiler is here.
         """
         launch = Launch.read("torch")
         check_batch(config.batch_size, launch.size)
@@ -93,6 +109,8 @@ class TorchLearner:
     def _compile(self, tokens: int) -> None:
         if self.device.type == "cuda":
             self.model.use_flex(tokens, self.device)
+        else:
+            check_compiler()
         self.model.transformer.compile(dynamic=False)
 
     def gradients(self, passes: Sequence[Batch]) -> float:

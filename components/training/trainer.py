@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from components.artifacts.errors import StepFailedError
 from components.model.config import ModelConfig
@@ -38,7 +37,7 @@ class Trainer:
         learner: Learner,
         stream: BlockStream,
         held_out: HeldOut,
-        scratch: Path,
+        checkpoints: Checkpoints,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         """Put a run together.
@@ -49,7 +48,7 @@ class Trainer:
             learner: who computes.
             stream: the training tokens.
             held_out: the documents that the model is judged by.
-            scratch: where checkpoints go, the same folder for all processes.
+            checkpoints: what an earlier run of this artifact left, and where this one saves.
             trackers: who is told besides.
         """
         self.history = History()
@@ -59,7 +58,7 @@ class Trainer:
         self._stream = stream
         self._held_out = held_out
         self._sample = held_out.sample(config.validation_tokens)
-        self._checkpoints = Checkpoints(scratch, learner.group, config.save_total_limit)
+        self._checkpoints = checkpoints
         self._trackers = trackers
         self._termination = Termination()
         self._validation: float | None = None
@@ -89,6 +88,7 @@ class Trainer:
         nats = self._nats(self._held_out)
         score = self._held_out.score(nats)
         self._record(validation_loss=score.loss, bits_per_byte=score.bits_per_byte)
+        self._checkpoints.settle()
         return nats
 
     def _advance(self) -> None:
@@ -112,6 +112,7 @@ class Trainer:
         if last or terminated or _due(self._step, config.checkpoint_every_steps):
             self._save()
         if terminated and not last:
+            self._checkpoints.settle()
             raise TerminatedError(
                 f"terminated after step {self._step} of {config.max_steps}: run again to go on"
             )
