@@ -192,7 +192,8 @@ def test_a_pod_without_a_log_has_none(server):
 
 
 def test_jobs_of_a_key_that_a_killed_launcher_left_are_removed_and_others_stay(server):
-    place = Place.of(Execution(queue="cpu", spot=True), server.namespace, "registry.invalid/data:1")
+    execution = Execution(data_root="gs://b/root", queue="cpu", spot=True)
+    place = Place.of(execution, server.namespace, "registry.invalid/data:1")
     for name, key in (("step-0", KEY), ("step-1", KEY), ("other-0", "f" * 32)):
         launch(server.client, index_job(name, key, "gs://nowhere/plan", 2, place))
     IndexedJobLauncher(server.client, place, "step", KEY).remove_left()
@@ -204,7 +205,13 @@ def test_objects_of_every_builder_are_taken(server):
     """Names, quantities, volumes, selectors: what a server checks at creation."""
     where, image = server.namespace, "registry.invalid/data:1"
     place = Place.of(
-        Execution(queue="cpu", spot=True, node_selector="pool=big", tolerations="a=b:NoSchedule,c"),
+        Execution(
+            data_root="gs://b/root",
+            queue="cpu",
+            spot=True,
+            node_selector="pool=big",
+            tolerations="a=b:NoSchedule,c",
+        ),
         where,
         image,
     )
@@ -260,6 +267,7 @@ def shared_step(folder):
 def trained(server, tmp_path, monkeypatch):
     """A training that is launched: its objects' name, the step, and how to start a launcher."""
     monkeypatch.setattr(training, "image_uri", lambda family: f"registry.invalid/{family}:1")
+    monkeypatch.setenv("CODEKILN_DATA_CLAIM", "data")
     step = shared_step(tmp_path)
     execution = Execution(data_root=str(tmp_path))
     return f"training-{KEY[:16]}", step, lambda: TrainJobLauncher(execution).launch(step)
