@@ -41,8 +41,7 @@ def quick(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def idle(server, monkeypatch):
-    """No pod runs on the stub either. Where the data root is a folder, a claim holds it."""
-    monkeypatch.setenv("CODEKILN_DATA_CLAIM", "data")
+    """No pod runs on the stub either."""
     if server.stub:
         monkeypatch.setattr(server.stub, "run_object", lambda *_: None)
 
