@@ -217,7 +217,7 @@ def test_a_run_in_pods_has_the_digests_of_this_machine_through_every_fault(
         assert [key for key in stub.objects if key[0] in kinds] == []
         made = Counter(
             value["metadata"]["name"]
-            for _, kind, event, value in stub.events
+            for _, kind, event, value, _ in stub.events
             if event == "ADDED" and kind in ("Job", "TrainJob")
         )
     assert digests(record) == digests(undisturbed[1])
