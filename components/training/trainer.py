@@ -89,6 +89,7 @@ class Trainer:
         score = self._held_out.score(nats)
         self._record(validation_loss=score.loss, bits_per_byte=score.bits_per_byte)
         self._checkpoints.settle()
+        self._learner.group.gather(None)  # the first removes all of them once it has published
         return nats
 
     def _advance(self) -> None:
